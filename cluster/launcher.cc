@@ -1,0 +1,375 @@
+#include "cluster/launcher.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include "base/digest.h"
+#include "cluster/coordinator_server.h"
+#include "cluster/handshake.h"
+#include "cluster/job_environment.h"
+#include "cluster/process.h"
+#include "cluster/rank_output.h"
+#include "cluster/run_files.h"
+#include "cluster/signal_watch.h"
+#include "cluster/tcp_transport.h"
+
+namespace dtrain {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Duration kTick = milliseconds(100);
+constexpr Duration kTwiceWithin = seconds(5);  // two SIGINTs so near mean: at once
+constexpr Duration kExitLimit = seconds(10);   // from a rank's last word to the end of its process
+constexpr size_t kReadBytesMax = 256 << 10;    // of one rank's output in one turn, so that none drowns the heartbeats
+// What a rank or client may send; what goes to them has the transport's own limit.
+constexpr uint32_t kArrivingBytesMax = 256 << 10;
+constexpr size_t kDescriptionBytesMax = 1 << 20;
+constexpr std::array kSignals = {SIGTERM, SIGINT, SIGUSR1, SIGTSTP};
+
+std::string TimeText(double wall_seconds) {
+  const auto time = static_cast<time_t>(wall_seconds);
+  tm parts = {};
+  gmtime_r(&time, &parts);
+  std::array<char, 32> text;
+  return std::string(text.data(), strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts));
+}
+
+Status CheckOptions(const LaunchOptions& options) {
+  if (options.ranks < 1 || options.ranks > kRanksMax) {
+    return InvalidArgument("found ", options.ranks, " ranks, expected 1 to ", kRanksMax);
+  }
+  if (options.run_directory.empty()) return InvalidArgument("no run directory is given");
+  if (options.job_description.size() > kDescriptionBytesMax) {
+    return InvalidArgument("the job description has ", options.job_description.size(), " bytes, expected at most ", kDescriptionBytesMax);
+  }
+  if (options.deadline < milliseconds(1) || options.deadline > std::chrono::hours(24)) {
+    return InvalidArgument("found a deadline of ", HumanSeconds(Seconds(options.deadline)), ", expected 1 ms to 24 h");
+  }
+  if (options.segment_fd >= 0 && options.segment_fd <= STDERR_FILENO) {
+    return InvalidArgument("the segment's descriptor is ", options.segment_fd, ", which is a standard stream");
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+struct Launcher::State {
+  struct Rank {
+    Process process;
+    RankOutput output;
+    std::optional<TimePoint> left;  // when its last word was seen
+    bool killed = false;            // because it did not end after that
+    bool ended = false;
+  };
+
+  explicit State(LaunchOptions launch_options) : options(std::move(launch_options)) {}
+
+  const LaunchOptions options;
+  std::string token;
+  FileDescriptor wake;  // an eventfd: link threads and requests from other threads end the loop's poll
+  std::atomic<bool> stop_wanted = false;
+  std::atomic<int64_t> saves_wanted = 0;
+  std::unique_ptr<SignalWatch> signals;
+  std::vector<ProcessEntry> table;
+  std::vector<Rank> ranks;
+  std::unique_ptr<CoordinatorServer> server;  // after `wake`, which its threads use
+
+  bool stop_told = false;
+  int64_t saves_told = 0;
+  std::optional<TimePoint> interrupted;  // the last SIGINT
+  std::optional<TimePoint> failed;
+  bool killed = false;
+
+  Coordinator& machine() { return server->machine(); }
+  void Notice(const std::string& text) {
+    if (options.on_notice) options.on_notice(text);
+  }
+  void Wake() const {
+    const uint64_t one = 1;
+    (void)!write(wake.fd(), &one, sizeof one);
+  }
+
+  Status Prepare();
+  Status StartRank(int rank, const Address& coordinator);
+  Answer OnQuery(const std::string& query);
+
+  void Sleep(TimePoint until);
+  void TakeSignals();
+  void TakeRequests();
+  void TakeOutput();
+  bool TakeEnds();
+  void EndTheRest();
+  void KillAll();
+  void Pause();
+  JobOutcome Finish();
+};
+
+Status Launcher::State::Prepare() {
+  RETURN_IF_ERROR(CheckOptions(options));
+  std::error_code error;
+  std::filesystem::create_directories(options.run_directory + "/logs", error);
+  if (error) return Unavailable("make ", options.run_directory, "/logs: ", error.message());
+  wake = FileDescriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake.open()) return ResourceExhausted("make an eventfd: ", std::strerror(errno));
+  token = Hex(SecureRandom());
+  TcpTransport transport({.message_bytes_max = kArrivingBytesMax});
+  ASSIGN_OR_RETURN(auto listener, transport.Listen({"127.0.0.1", 0}));
+  const Address coordinator = listener->address();
+  if (options.handle_signals) {
+    ASSIGN_OR_RETURN(signals, SignalWatch::Start(kSignals));
+  }
+  // Ranks first, threads later: fork is simplest while there is one thread. Ranks that are quick wait in the backlog.
+  table.push_back({getpid(), "launcher", 0, HostName(), ""});
+  ranks.reserve(static_cast<size_t>(options.ranks));
+  for (int rank = 0; rank < options.ranks; ++rank) RETURN_IF_ERROR(StartRank(rank, coordinator));
+  RETURN_IF_ERROR(WriteProcessTable(options.run_directory, table));
+  RETURN_IF_ERROR(WriteControlFile(options.run_directory, {coordinator, token}));
+  CoordinatorServerOptions server_options = {
+      .job = {.ranks = options.ranks,
+              .job_description = options.job_description,
+              .deadline = options.deadline,
+              .slow = options.slow,
+              .stall = options.stall,
+              .start_limit = options.start_limit},
+      .token = token,
+      .on_event =
+          [this](int rank, const std::string& event) {
+            if (options.on_event) options.on_event(rank, event);
+          },
+      .on_notice = [this](int, const std::string& text) { Notice(text); },
+      .on_query = [this](const std::string& query) { return OnQuery(query); },
+      .wake = [this] { Wake(); },
+  };
+  server = std::make_unique<CoordinatorServer>(std::move(listener), std::move(server_options));
+  return OkStatus();
+}
+
+Status Launcher::State::StartRank(int rank, const Address& coordinator) {
+  const JobEnvironment job = {.rank = rank,
+                              .world_size = options.ranks,
+                              .coordinator = coordinator,
+                              .token = token,
+                              .segment_fd = options.segment_fd,
+                              .deadline = options.deadline};
+  SpawnOptions spawn = {.command = options.command, .environment = options.environment, .inherited_fd = options.segment_fd};
+  if (options.segment_fd < 0) spawn.environment.emplace_back("DTRAIN_SEGMENT_FD");
+  for (std::string& variable : ToEnvironment(job)) spawn.environment.push_back(std::move(variable));
+  ASSIGN_OR_RETURN(Process process, Process::Spawn(spawn));
+  const std::string prefix = Cat("rank ", rank, " | ");
+  ASSIGN_OR_RETURN(RankOutput output, RankOutput::Open(Cat(options.run_directory, "/logs/rank-", rank, ".log"),
+                                                       Cat("=== ", TimeText(SystemClock().WallSeconds()), " rank ", rank, " of ",
+                                                           options.ranks, ", pid ", process.pid(), ": ", Join(options.command, " ")),
+                                                       [this, prefix](std::string_view line) {
+                                                         if (options.on_output) options.on_output(Cat(prefix, line));
+                                                       }));
+  table.push_back({process.pid(), "rank", rank, HostName(), ""});
+  ranks.push_back({std::move(process), std::move(output)});
+  return OkStatus();
+}
+
+Answer Launcher::State::OnQuery(const std::string& query) {
+  if (query == "stop") {
+    stop_wanted = true;
+    Wake();
+    return {true, "the job was asked to save and stop"};
+  }
+  if (query == "save") {
+    ++saves_wanted;
+    Wake();
+    return {true, "the job was asked to save"};
+  }
+  std::string answer = options.on_query ? options.on_query(query) : "";
+  if (answer.empty()) return {false, Cat("it does not understand \"", query, "\"")};
+  return {true, std::move(answer)};
+}
+
+StatusOr<std::unique_ptr<Launcher>> Launcher::Start(const LaunchOptions& options) {
+  auto state = std::make_unique<State>(options);
+  if (const Status prepared = state->Prepare(); !prepared.ok()) {
+    if (!options.run_directory.empty()) RemoveControlFile(options.run_directory);
+    return WithExitCode(Annotate(prepared, Cat("start ", options.ranks, options.ranks == 1 ? " rank" : " ranks")), ExitCode::kSetUp);
+  }
+  return std::unique_ptr<Launcher>(new Launcher(std::move(state)));
+}
+
+Launcher::Launcher(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Launcher::~Launcher() = default;
+
+void Launcher::RequestStop() {
+  state_->stop_wanted = true;
+  state_->Wake();
+}
+
+void Launcher::RequestSave() {
+  ++state_->saves_wanted;
+  state_->Wake();
+}
+
+JobOutcome Launcher::Run() {
+  State& job = *state_;
+  TimePoint next_tick = SystemClock().Now();
+  const auto runs = [](const State::Rank& rank) { return !rank.ended; };
+  while (std::any_of(job.ranks.begin(), job.ranks.end(), runs)) {
+    job.Sleep(next_tick);
+    job.TakeSignals();
+    job.TakeRequests();
+    job.TakeOutput();
+    // What a rank said before it ended comes first; what its end leads to goes out at once.
+    job.server->Turn(Deadline::In({}));
+    if (job.TakeEnds()) job.server->Turn(Deadline::In({}));
+    job.EndTheRest();
+    if (const TimePoint now = SystemClock().Now(); now >= next_tick) {
+      next_tick = now + kTick;
+      if (job.options.on_tick) job.options.on_tick();
+    }
+  }
+  return job.Finish();
+}
+
+void Launcher::State::Sleep(TimePoint until) {
+  std::vector<pollfd> polled = {{.fd = wake.fd(), .events = POLLIN}, {.fd = signals ? signals->fd() : -1, .events = POLLIN}};
+  for (const Rank& rank : ranks) {
+    polled.push_back({.fd = rank.ended ? -1 : rank.process.pidfd(), .events = POLLIN});
+    polled.push_back({.fd = rank.process.output(), .events = POLLIN});  // -1, which poll ignores, once it is closed
+  }
+  // Also often enough to see silence in time.
+  const Duration longest = std::min(kTick, options.deadline / 10);
+  const auto wait = std::chrono::ceil<milliseconds>(std::clamp<Duration>(until - SystemClock().Now(), Duration(0), longest));
+  poll(polled.data(), polled.size(), static_cast<int>(wait.count()));
+  uint64_t count = 0;
+  (void)!read(wake.fd(), &count, sizeof count);
+}
+
+void Launcher::State::TakeSignals() {
+  if (!signals) return;
+  for (const int signal : signals->Take()) {
+    const TimePoint now = SystemClock().Now();
+    if (signal == SIGTSTP) {
+      Pause();
+    } else if (signal == SIGINT && interrupted.has_value() && now - *interrupted < kTwiceWithin) {
+      machine().Fail(Cancelled("the job was interrupted: its ranks were killed at once"), ExitCode::kInterrupted, -1);
+      KillAll();
+    } else {
+      if (signal == SIGINT) interrupted = now;
+      stop_wanted = true;
+    }
+  }
+}
+
+// Ctrl-Z: ranks and launcher stop together, so that none takes the other's silence for death.
+void Launcher::State::Pause() {
+  for (const Rank& rank : ranks) rank.process.Signal(SIGSTOP);
+  raise(SIGSTOP);
+  for (const Rank& rank : ranks) rank.process.Signal(SIGCONT);
+}
+
+void Launcher::State::TakeRequests() {
+  if (stop_wanted && !std::exchange(stop_told, true)) {
+    machine().RequestStop();
+    if (!machine().over()) Notice("stopping: the job was asked to save and stop (Ctrl-C twice ends it at once)");
+  }
+  for (; saves_told < saves_wanted; ++saves_told) machine().RequestSave();
+}
+
+void Launcher::State::TakeOutput() {
+  std::array<char, 16 << 10> buffer;
+  for (Rank& rank : ranks) {
+    for (size_t taken = 0; rank.process.output() >= 0 && taken < kReadBytesMax;) {
+      const ssize_t count = read(rank.process.output(), buffer.data(), buffer.size());
+      if (count > 0) {
+        taken += static_cast<size_t>(count);
+        const Status written = rank.output.Add({buffer.data(), static_cast<size_t>(count)});
+        if (!written.ok()) Notice(Cat("the log ends here: ", Message(written)));
+      } else if (count == 0) {
+        rank.process.CloseOutput();
+      } else if (errno != EINTR) {
+        break;
+      }
+    }
+  }
+}
+
+bool Launcher::State::TakeEnds() {
+  bool any = false;
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    Rank& rank = ranks[i];
+    if (rank.ended) continue;
+    const auto end = rank.process.Poll();
+    if (!end.has_value()) continue;
+    rank.ended = any = true;
+    table[i + 1].ended = end->ToText();
+    machine().ProcessEnded(static_cast<int>(i), *end, SystemClock().Now());
+  }
+  return any;
+}
+
+void Launcher::State::EndTheRest() {
+  const TimePoint now = SystemClock().Now();
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    Rank& rank = ranks[i];
+    if (rank.ended || !machine().rank_state(static_cast<int>(i)).left) continue;
+    if (!rank.left.has_value()) rank.left = now;
+    if (now - *rank.left >= kExitLimit && !std::exchange(rank.killed, true)) {
+      Notice(Cat("rank ", i, " has left the job but its process does not end; it is killed"));
+      rank.process.Signal(SIGKILL);
+    }
+  }
+  if (!machine().over() || machine().outcome()->code == ExitCode::kDone || machine().outcome()->code == ExitCode::kStopped) return;
+  if (!failed.has_value()) failed = now;
+  // Nobody waits for a rank that was declared dead to end by itself.
+  const int culprit = machine().outcome()->culprit;
+  bool only_the_dead = culprit >= 0 && !machine().rank_state(culprit).left;
+  for (size_t i = 0; i < ranks.size(); ++i) only_the_dead = only_the_dead && (ranks[i].ended || static_cast<int>(i) == culprit);
+  if (only_the_dead || now - *failed >= options.stop_limit) KillAll();
+}
+
+void Launcher::State::KillAll() {
+  if (std::exchange(killed, true)) return;
+  for (const Rank& rank : ranks) rank.process.Signal(SIGKILL);
+}
+
+JobOutcome Launcher::State::Finish() {
+  TakeOutput();
+  for (Rank& rank : ranks) {
+    rank.process.CloseOutput();
+    rank.output.Finish();
+  }
+  RemoveControlFile(options.run_directory);
+  table[0].ended = "job over";
+  if (const Status written = WriteProcessTable(options.run_directory, table); !written.ok()) Notice(Message(written));
+  signals.reset();
+
+  const Outcome outcome = *machine().outcome();  // every process has ended, so there is one
+  JobOutcome result = {outcome.code, outcome.status, machine().requests().stop, outcome.culprit};
+  server.reset();
+  if (outcome.culprit >= 0) {
+    const RankOutput& output = ranks[static_cast<size_t>(outcome.culprit)].output;
+    std::string message = Message(outcome.status), tail;
+    if (output.tail().empty()) {
+      tail = Cat("\n  It printed nothing (", output.path(), ").");
+    } else {
+      tail = Cat("\n  The last lines of ", output.path(), ":");
+      for (const std::string& line : output.tail()) tail += Cat("\n    ", line);
+    }
+    message.insert(std::min(message.find("\n  Hint: "), message.size()), tail);
+    result.status = WithExitCode(Status(outcome.status.code(), message), outcome.code);
+  }
+  return result;
+}
+
+}  // namespace dtrain

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Formats, builds and tests everything; what a change must pass.
+#   scripts/check.sh          format, build, all tests, sanitizers over the torch-free tests
+#   scripts/check.sh --full   also what takes long or needs rights: power cuts, many seeds, mutants
+#   scripts/check.sh --quick  without sanitizers
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+mode=${1:-}
+case "$mode" in "" | --full | --quick) ;; *) echo "check: found '$mode', expected --full, --quick or nothing" >&2; exit 2 ;; esac
+
+shares=()
+begun=$SECONDS
+part_begun=$SECONDS
+share() { shares+=("$(printf '%-12s %4d s' "$1" $((SECONDS - part_begun)))"); part_begun=$SECONDS; }
+
+echo "== set-up"
+scripts/setup.sh
+share set-up
+
+echo "== format"
+mapfile -t sources < <(git ls-files -co --exclude-standard -- '*.cc' '*.h')
+clang-format --dry-run --Werror "${sources[@]}"
+for script in scripts/*.sh .ci/run; do bash -n "$script"; done
+share format
+
+if [ -z "${DTRAIN_DATA:-}" ] && [ -d "$root/../shared/data" ]; then export DTRAIN_DATA=$root/../shared/data; fi
+[ -n "${DTRAIN_DATA:-}" ] && echo "data sets: $DTRAIN_DATA" || echo "data sets: none (tests that read them are skipped; set DTRAIN_DATA)"
+
+echo "== build"
+scripts/build.sh "$root/build"
+share build
+
+# run_tests FOLDER [ctest option ...]: all tests, and none may skip for want of data that is there.
+run_tests() {
+  local build=$1 log=$1/tests.log
+  shift
+  ctest --test-dir "$build" --output-on-failure --no-tests=error -j 2 "$@" 2>&1 | tee "$log" | grep -vE '^ *[0-9]+/[0-9]+ Test .* Passed|^ *Start ' || true
+  grep -q '^100% tests passed' "$log" || { echo "check: tests failed in $build" >&2; exit 1; }
+  if [ -n "${DTRAIN_DATA:-}" ] && grep -qE '\(Skipped\)' "$log"; then
+    local reasons
+    reasons=$(grep -hoE 'Skipped|no data:.*' "$build"/Testing/Temporary/LastTest.log | grep 'no data:' || true)
+    [ -z "$reasons" ] || { echo "check: data tests were skipped though $DTRAIN_DATA is there: $reasons" >&2; exit 1; }
+  fi
+}
+
+if [ "$mode" != --quick ]; then
+  echo "== sanitizers: address and undefined behaviour, then threads, over the torch-free tests"
+  scripts/build.sh "$root/build-asan" -DDTRAIN_TORCH=OFF -DDTRAIN_SANITIZE=address,undefined
+  run_tests "$root/build-asan" -LE 'slow|python' --timeout 300
+  share asan
+  scripts/build.sh "$root/build-tsan" -DDTRAIN_TORCH=OFF -DDTRAIN_SANITIZE=thread
+  run_tests "$root/build-tsan" -L threads --timeout 300
+  share tsan
+fi
+
+if [ "$mode" = --full ]; then
+  echo "== mutants"
+  scripts/mutants.sh
+  share mutants
+  if [ -x scripts/power_cut_test.sh ]; then
+    echo "== power cuts"
+    scripts/power_cut_test.sh
+    share power-cuts
+  fi
+fi
+
+echo "== tests"
+run_tests "$root/build"
+share tests
+
+printf '%s\n' "== time" "${shares[@]}"
+printf 'all          %4d s\n' $((SECONDS - begun))
+grep -E 'tests passed' "$root/build/tests.log"

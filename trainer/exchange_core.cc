@@ -1,0 +1,88 @@
+#include "trainer/exchange_core.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+#include "optim/clip.h"
+
+namespace dtrain {
+
+Status CheckExchangeOptions(const ExchangeOptions& options) {
+  if (!(options.clip_norm >= 0))
+    return InvalidArgument("make a gradient exchange: clip_norm is ", options.clip_norm, "; expected 0 or more");
+  if (options.groups.empty()) return InvalidArgument("make a gradient exchange: no parameter group; expected at least one");
+  return OkStatus();
+}
+
+void Scale(std::span<float> values, double factor) {
+  const auto scale = static_cast<float>(factor);
+  for (float& value : values) value *= scale;
+}
+
+ExchangeCore::ExchangeCore(const ExchangeOptions& options, ParameterStore store, std::vector<Bucket> buckets)
+    : options_(options), store_(std::move(store)), buckets_(std::move(buckets)), offered_(buckets_.size()) {
+  if (!layout().blocks.empty()) block_plan_ = PlanTreeSum(static_cast<int64_t>(layout().blocks.size()));
+}
+
+StatusOr<Assignment> ExchangeCore::Begin(Step step, View view, LeafRange leaves, const Decisions& decisions) {
+  if (open_ || step != step_) {
+    return InvalidArgument("begin step ", step, ": ", open_ ? "not finished yet is" : "expected", " step ", step_);
+  }
+  open_ = true;
+  std::fill(offered_.begin(), offered_.end(), false);
+  learning_rate_ = options_.learning_rate(step, decisions.factor);
+  return Assignment{std::move(view), leaves, options_.leaves, learning_rate_, decisions};
+}
+
+Status ExchangeCore::Offer(Step step, BucketId bucket) {
+  if (!open_ || step != step_)
+    return InvalidArgument("offer bucket ", bucket, " of step ", step, ": expected step ", step_, open_ ? "" : ", which has not begun");
+  if (bucket < 0 || bucket >= static_cast<BucketId>(buckets_.size())) {
+    return InvalidArgument("offer bucket ", bucket, " of step ", step, ": expected 0 to ", buckets_.size() - 1);
+  }
+  if (offered_[bucket]) return InvalidArgument("offer bucket ", bucket, " of step ", step, ": it was offered before");
+  offered_[bucket] = true;
+  return OkStatus();
+}
+
+Status ExchangeCore::CheckFinish(Step step) const {
+  if (!open_ || step != step_)
+    return InvalidArgument("finish step ", step, ": expected step ", step_, open_ ? "" : ", which has not begun");
+  const auto missing = std::find(offered_.begin(), offered_.end(), false);
+  if (missing != offered_.end()) {
+    return InvalidArgument("finish step ", step, ": bucket ", missing - offered_.begin(), " of ", offered_.size(), " was never offered");
+  }
+  return OkStatus();
+}
+
+void ExchangeCore::TakeNorm(const std::vector<double>& block_square_sums, StepReport* report) const {
+  if (block_square_sums.empty()) return;
+  const double square_sum = TreeSum(block_plan_, block_square_sums);
+  if (!std::isfinite(square_sum)) {
+    report->finite = false;
+  } else if (report->weight > 0) {
+    report->gradient_norm = std::sqrt(square_sum) / report->weight;
+  }
+}
+
+UpdateScalars ExchangeCore::Scalars(const StepReport& report) const {
+  DTRAIN_CHECK(report.weight > 0);
+  const double clip = options_.clip_norm > 0 ? ClipCoefficient(report.gradient_norm, options_.clip_norm) : 1.0;
+  return {.update = updates_ + 1, .learning_rate = learning_rate_, .gradient_scale = clip / report.weight};
+}
+
+void ExchangeCore::Close(const StepReport& report) {
+  DTRAIN_CHECK(open_);
+  open_ = false;
+  ++step_;
+  if (report.applied) ++updates_;
+}
+
+void ExchangeCore::Restart(const ExchangeState& state) {
+  open_ = false;
+  step_ = state.step;
+  updates_ = state.updates;
+}
+
+}  // namespace dtrain

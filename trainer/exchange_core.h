@@ -1,0 +1,68 @@
+// The part of an exchange that is the same for all: which step is open, what was offered, what the scalars of an update
+// are. A state machine without threads; the exchanges add how gradients get together.
+#pragma once
+#include <chrono>
+#include <vector>
+
+#include "trainer/exchange.h"
+#include "trainer/parameter_store.h"
+
+namespace dtrain {
+
+// kInvalidArgument says which option is out of its range.
+Status CheckExchangeOptions(const ExchangeOptions& options);
+
+// Multiplies `values` by `factor`, in float.
+void Scale(std::span<float> values, double factor);
+
+// Seconds between laps.
+class PhaseTimer {
+ public:
+  double Lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+    return seconds;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+class ExchangeCore {
+ public:
+  ExchangeCore(const ExchangeOptions& options, ParameterStore store, std::vector<Bucket> buckets);
+
+  const ExchangeOptions& options() const { return options_; }
+  const ParameterStore& store() const { return store_; }
+  const FlatLayout& layout() const { return store_.flat().layout; }
+  const std::vector<Bucket>& buckets() const { return buckets_; }
+  Step step() const { return step_; }  // the open one, or the one to begin next
+  int64_t updates() const { return updates_; }
+  bool needs_norm() const { return options_.clip_norm > 0 || options_.nan_policy != NanPolicy::kStop; }
+
+  StatusOr<Assignment> Begin(Step step, View view, LeafRange leaves, const Decisions& decisions);
+  Status Offer(Step step, BucketId bucket);
+  Status CheckFinish(Step step) const;  // OK if `step` is open and every bucket was offered
+
+  // Puts the norm of the mean gradient into `report` from the square sums of all blocks; not finite if they are not.
+  void TakeNorm(const std::vector<double>& block_square_sums, StepReport* report) const;
+  // Of the update that applies `report`'s gradient: learning rate of the open step, 1 / weight times the clip coefficient.
+  UpdateScalars Scalars(const StepReport& report) const;
+
+  void Close(const StepReport& report);
+  void Restart(const ExchangeState& state);
+
+ private:
+  ExchangeOptions options_;
+  ParameterStore store_;
+  std::vector<Bucket> buckets_;
+  std::vector<bool> offered_;
+  TreeSumPlan block_plan_;
+  Step step_ = 0;
+  int64_t updates_ = 0;
+  double learning_rate_ = 0;
+  bool open_ = false;
+};
+
+}  // namespace dtrain

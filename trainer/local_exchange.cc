@@ -1,0 +1,93 @@
+#include "trainer/local_exchange.h"
+
+#include <cmath>
+
+#include "base/check.h"
+#include "optim/block_sums.h"
+#include "trainer/exchange_core.h"
+#include "trainer/flat_memory.h"
+
+namespace dtrain {
+namespace {
+
+class LocalExchange final : public GradientExchange {
+ public:
+  LocalExchange(const ExchangeOptions& options, ParameterStore store, std::vector<Bucket> buckets, FlatMemory memory)
+      : memory_(std::move(memory)), core_(options, std::move(store), std::move(buckets)), block_sums_(core_.layout().blocks.size()) {}
+
+  const FlatBuffers& flat() const override { return core_.store().flat(); }
+  const std::vector<Bucket>& buckets() const override { return core_.buckets(); }
+
+  StatusOr<Assignment> Begin(Step step, Deadline) override {
+    return core_.Begin(step, View{0, {0}}, LeafRange{0, core_.options().leaves}, decisions_);
+  }
+
+  Status Offer(Step step, BucketId bucket) override { return core_.Offer(step, bucket); }
+
+  StatusOr<StepReport> Finish(Step step, const StepInput& input, Deadline) override {
+    RETURN_IF_ERROR(core_.CheckFinish(step));
+    PhaseTimer timer;
+    StepReport report{.weight = input.weight, .loss_sum = input.loss_sum, .finite = input.finite};
+    const FlatBuffers& buffers = flat();
+    if (report.finite && core_.needs_norm()) {
+      const auto& blocks = core_.layout().blocks;
+      for (size_t i = 0; i < blocks.size(); ++i) {
+        block_sums_[i] = BlockSquareSum(std::span<const float>(buffers.gradients).subspan(blocks[i].begin, blocks[i].size()));
+      }
+      core_.TakeNorm(block_sums_, &report);
+    }
+    report.reduce_s = timer.Lap();
+    report.applied = report.finite && report.weight > 0;
+    if (report.applied) {
+      const UpdateScalars scalars = core_.Scalars(report);
+      if (core_.options().apply == ApplyBy::kExchange) {
+        core_.store().Apply(scalars, {0, core_.layout().elements}, buffers.gradients);
+      } else {
+        Scale(buffers.gradients, scalars.gradient_scale);
+      }
+      const double share = 1.0 / static_cast<double>(core_.options().leaves);
+      for (size_t i = 0; i < buffers.buffers.size(); ++i) buffers.buffers[i] = static_cast<float>(buffers.buffer_sums[i] * share);
+    }
+    report.apply_s = timer.Lap();
+    decisions_ = core_.options().decide();
+    core_.Close(report);
+    return report;
+  }
+
+  StatusOr<ExchangeState> Snapshot() override { return core_.store().Snapshot(core_.step(), core_.updates()); }
+
+  Status Load(const ExchangeState& state) override {
+    RETURN_IF_ERROR(core_.store().Check(state));
+    core_.store().Place(state, {0, core_.layout().elements});
+    core_.store().PlaceBuffers(state);
+    core_.Restart(state);
+    return OkStatus();
+  }
+
+ private:
+  FlatMemory memory_;
+  ExchangeCore core_;
+  Decisions decisions_;
+  std::vector<double> block_sums_;
+};
+
+}  // namespace
+
+StatusOr<std::unique_ptr<GradientExchange>> MakeLocalExchange(const ExchangeOptions& options, const FlatLayout& layout,
+                                                              const FlatLayout& buffer_layout) {
+  RETURN_IF_ERROR(CheckExchangeOptions(options));
+  RETURN_IF_ERROR(ShareLeaves(options.leaves, 1, options.reproducible).status());
+  ASSIGN_OR_RETURN(std::shared_ptr<const Optimizer> optimizer,
+                   MakeOptimizer(options.apply == ApplyBy::kCaller ? OptimizerOptions{} : options.optimizer));
+  ASSIGN_OR_RETURN(auto buckets, PlanBuckets(layout, options.buckets));
+  const int64_t elements = layout.elements, buffer_elements = buffer_layout.elements;
+  const auto slot_count = static_cast<int64_t>(optimizer->slot_names().size());
+  ASSIGN_OR_RETURN(auto memory, FlatMemory::Make({elements, elements, buffer_elements, buffer_elements, slot_count * elements}));
+  FlatBuffers flat{layout, memory.part(0), memory.part(1), buffer_layout, memory.part(2), memory.part(3)};
+  std::vector<std::span<float>> slots;
+  for (int64_t slot = 0; slot < slot_count; ++slot) slots.push_back(memory.part(4).subspan(slot * elements, elements));
+  ParameterStore store(std::move(flat), std::move(slots), std::move(optimizer), options.groups);
+  return std::make_unique<LocalExchange>(options, std::move(store), std::move(buckets), std::move(memory));
+}
+
+}  // namespace dtrain

@@ -1,0 +1,247 @@
+#include "trainer/shm_exchange.h"
+
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "base/check.h"
+#include "optim/accumulate.h"
+#include "optim/block_sums.h"
+#include "trainer/exchange_core.h"
+#include "trainer/flat_memory.h"
+
+namespace dtrain {
+namespace {
+
+// What a rank tells the others about its part of a step; at the start of its region.
+struct StepHeader {
+  Step step;
+  double weight, loss_sum;
+  Decisions decisions;  // of rank 0
+  bool finite;
+};
+
+// Where things lie in the regions, in floats. All offsets are multiples of a cache line.
+struct SegmentLayout {
+  static constexpr int64_t kHeaderFloats = 64;
+  int64_t elements, buffer_elements, slots, blocks;
+  bool sums_needed, parameters_shared;
+
+  static int64_t Aligned(int64_t floats) { return (floats + 15) / 16 * 16; }
+  int64_t gradients() const { return kHeaderFloats; }
+  int64_t buffer_sums() const { return gradients() + Aligned(elements); }
+  int64_t rank_floats() const { return buffer_sums() + Aligned(buffer_elements); }
+
+  int64_t block_sums() const { return 0; }  // doubles
+  int64_t parameters() const { return Aligned(2 * blocks); }
+  int64_t sums() const { return parameters() + (parameters_shared ? Aligned(elements) : 0); }
+  int64_t slot(int64_t index) const { return sums() + (sums_needed ? Aligned(elements) : 0) + index * Aligned(elements); }
+  int64_t shared_floats() const { return slot(slots); }
+};
+
+std::span<float> Floats(std::span<std::byte> region, int64_t offset, int64_t count) {
+  return {reinterpret_cast<float*>(region.data()) + offset, static_cast<size_t>(count)};
+}
+
+class ShmExchange final : public GradientExchange {
+ public:
+  ShmExchange(const ExchangeOptions& options, std::unique_ptr<ShmCommunicator> communicator, const SegmentLayout& where,
+              ParameterStore store, std::vector<Bucket> buckets, LeafShares shares, FlatMemory memory)
+      : communicator_(std::move(communicator)),
+        where_(where),
+        memory_(std::move(memory)),
+        core_(options, std::move(store), std::move(buckets)),
+        shares_(std::move(shares)),
+        slices_(SliceByBlocks(core_.layout(), communicator_->size())),
+        slice_(slices_[communicator_->rank()]) {
+    for (int rank = 0; rank < communicator_->size(); ++rank) {
+      view_.ranks.push_back(rank);
+      const auto region = communicator_->rank_region(rank);
+      headers_.push_back(reinterpret_cast<StepHeader*>(region.data()));
+      gradients_.push_back(Floats(region, where_.gradients(), where_.elements).data());
+      buffer_sums_.push_back(Floats(region, where_.buffer_sums(), where_.buffer_elements).data());
+    }
+    const auto shared = communicator_->shared_region();
+    block_sums_ = {reinterpret_cast<double*>(shared.data()), static_cast<size_t>(where_.blocks)};
+    if (where_.sums_needed) sums_ = Floats(shared, where_.sums(), where_.elements);
+  }
+
+  const FlatBuffers& flat() const override { return core_.store().flat(); }
+  const std::vector<Bucket>& buckets() const override { return core_.buckets(); }
+
+  StatusOr<Assignment> Begin(Step step, Deadline) override {
+    return core_.Begin(step, view_, shares_.of_rank[communicator_->rank()], decisions_);
+  }
+
+  Status Offer(Step step, BucketId bucket) override { return core_.Offer(step, bucket); }
+
+  StatusOr<StepReport> Finish(Step step, const StepInput& input, Deadline deadline) override {
+    RETURN_IF_ERROR(core_.CheckFinish(step));
+    PhaseTimer timer;
+    StepHeader& mine = *headers_[communicator_->rank()];
+    mine = {step, input.weight, input.loss_sum, communicator_->rank() == 0 ? core_.options().decide() : Decisions{}, input.finite};
+    RETURN_IF_ERROR(communicator_->Barrier(deadline));  // phase 1: every gradient is complete
+    StepReport report{.ranks = communicator_->size(),
+                      .bytes = static_cast<int64_t>(slice_.size() * sizeof(float)) * (communicator_->size() + 1)};
+    report.wait_s = timer.Lap();
+    RETURN_IF_ERROR(ReadHeaders(step, &report));
+    const bool caller_applies = core_.options().apply == ApplyBy::kCaller;
+    if (report.finite && where_.sums_needed) {
+      SumSlice(core_.needs_norm());
+      report.reduce_s = timer.Lap();
+      RETURN_IF_ERROR(communicator_->Barrier(deadline));  // phase 2: all sums are complete and everyone knows it
+      report.wait_s += timer.Lap();
+      if (core_.needs_norm()) core_.TakeNorm({block_sums_.begin(), block_sums_.end()}, &report);
+    }
+    report.applied = report.finite && report.weight > 0;
+    if (report.applied) {
+      const UpdateScalars scalars = core_.Scalars(report);
+      if (caller_applies) {
+        std::memcpy(flat().gradients.data(), sums_.data(), sums_.size_bytes());
+        Scale(flat().gradients, scalars.gradient_scale);
+      } else if (where_.sums_needed) {
+        core_.store().Apply(scalars, slice_, sums_.subspan(slice_.begin, slice_.size()));
+      } else {
+        SumAndApplySlice(scalars);
+      }
+      AverageBuffers();
+    }
+    report.apply_s = timer.Lap();
+    RETURN_IF_ERROR(communicator_->Barrier(deadline));  // phase 3: parameters are those of the next step, headers are read
+    report.wait_s += timer.Lap();
+    core_.Close(report);
+    return report;
+  }
+
+  StatusOr<ExchangeState> Snapshot() override { return core_.store().Snapshot(core_.step(), core_.updates()); }
+
+  Status Load(const ExchangeState& state) override {
+    // All ranks pass the same state, so they agree on whether it fits.
+    RETURN_IF_ERROR(core_.store().Check(state));
+    const Deadline deadline = Deadline::In(std::chrono::minutes(10));
+    RETURN_IF_ERROR(communicator_->Barrier(deadline));  // nobody reads the parameters any more
+    core_.store().Place(state, core_.options().apply == ApplyBy::kCaller ? ElementRange{0, where_.elements} : slice_);
+    core_.store().PlaceBuffers(state);
+    core_.Restart(state);
+    return communicator_->Barrier(deadline);
+  }
+
+ private:
+  Status ReadHeaders(Step step, StepReport* report) {
+    std::vector<double> weights, losses;
+    for (int rank = 0; rank < communicator_->size(); ++rank) {
+      const StepHeader& header = *headers_[rank];
+      if (header.step != step) {
+        return Internal("finish step ", step, ": rank ", rank, " is at step ", header.step, "; all ranks must be at the same step");
+      }
+      weights.push_back(header.weight);
+      losses.push_back(header.loss_sum);
+      report->finite = report->finite && header.finite;
+    }
+    report->weight = TreeSum(shares_.sum_over_ranks, weights);
+    report->loss_sum = TreeSum(shares_.sum_over_ranks, losses);
+    decisions_ = headers_[0]->decisions;
+    return OkStatus();
+  }
+
+  // The sum over ranks of elements [block.begin, block.end) into `sums`.
+  void SumBlock(ElementRange block, float* sums) const {
+    std::array<const float*, 64> operands;
+    for (size_t rank = 0; rank < gradients_.size(); ++rank) operands[rank] = gradients_[rank] + block.begin;
+    TreeSumBlock(shares_.sum_over_ranks, std::span(operands).first(gradients_.size()), block.size(), sums);
+  }
+
+  template <typename Visit>
+  void ForBlocksOfSlice(const Visit& visit) const {
+    const auto& blocks = core_.layout().blocks;
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      if (blocks[i].begin >= slice_.begin && blocks[i].begin < slice_.end) visit(i, blocks[i]);
+    }
+  }
+
+  void SumSlice(bool with_norm) {
+    ForBlocksOfSlice([&](size_t index, ElementRange block) {
+      SumBlock(block, sums_.data() + block.begin);
+      if (with_norm) block_sums_[index] = BlockSquareSum(std::span<const float>(sums_).subspan(block.begin, block.size()));
+    });
+  }
+
+  void SumAndApplySlice(const UpdateScalars& scalars) {
+    alignas(64) std::array<float, kBlockElements> sums;
+    ForBlocksOfSlice([&](size_t, ElementRange block) {
+      SumBlock(block, sums.data());
+      core_.store().Apply(scalars, block, std::span<const float>(sums).first(block.size()));
+    });
+  }
+
+  void AverageBuffers() const {
+    const FlatBuffers& buffers = flat();
+    if (buffers.buffers.empty()) return;
+    const double share = 1.0 / static_cast<double>(core_.options().leaves);
+    alignas(64) std::array<float, kBlockElements> sums;
+    for (const ElementRange block : buffers.buffer_layout.blocks) {
+      std::array<const float*, 64> operands;
+      for (size_t rank = 0; rank < buffer_sums_.size(); ++rank) operands[rank] = buffer_sums_[rank] + block.begin;
+      TreeSumBlock(shares_.sum_over_ranks, std::span(operands).first(buffer_sums_.size()), block.size(), sums.data());
+      for (int64_t i = 0; i < block.size(); ++i) buffers.buffers[block.begin + i] = static_cast<float>(sums[i] * share);
+    }
+  }
+
+  std::unique_ptr<ShmCommunicator> communicator_;
+  SegmentLayout where_;
+  FlatMemory memory_;
+  ExchangeCore core_;
+  LeafShares shares_;
+  std::vector<ElementRange> slices_;
+  ElementRange slice_;
+  View view_;
+  std::vector<StepHeader*> headers_;
+  std::vector<const float*> gradients_, buffer_sums_;
+  std::span<double> block_sums_;
+  std::span<float> sums_;
+  Decisions decisions_;
+};
+
+}  // namespace
+
+StatusOr<std::unique_ptr<GradientExchange>> MakeShmExchange(const ExchangeOptions& options, const ShmExchangeOptions& shm,
+                                                            const FlatLayout& layout, const FlatLayout& buffer_layout, Deadline deadline) {
+  static_assert(sizeof(StepHeader) <= SegmentLayout::kHeaderFloats * sizeof(float));
+  RETURN_IF_ERROR(CheckExchangeOptions(options));
+  ASSIGN_OR_RETURN(auto shares, ShareLeaves(options.leaves, shm.size, options.reproducible));
+  const bool caller_applies = options.apply == ApplyBy::kCaller;
+  ASSIGN_OR_RETURN(std::shared_ptr<const Optimizer> optimizer, MakeOptimizer(caller_applies ? OptimizerOptions{} : options.optimizer));
+  ASSIGN_OR_RETURN(auto buckets, PlanBuckets(layout, options.buckets));
+  const bool needs_norm = options.clip_norm > 0 || options.nan_policy != NanPolicy::kStop;
+  const auto slot_count = static_cast<int64_t>(optimizer->slot_names().size());
+  const SegmentLayout where{.elements = layout.elements,
+                            .buffer_elements = buffer_layout.elements,
+                            .slots = slot_count,
+                            .blocks = static_cast<int64_t>(layout.blocks.size()),
+                            .sums_needed = caller_applies || needs_norm,
+                            .parameters_shared = !caller_applies};
+  ASSIGN_OR_RETURN(auto communicator,
+                   ShmCommunicator::Open(shm.segment_fd,
+                                         {.rank = shm.rank,
+                                          .size = shm.size,
+                                          .rank_region_bytes = where.rank_floats() * static_cast<int64_t>(sizeof(float)),
+                                          .shared_region_bytes = where.shared_floats() * static_cast<int64_t>(sizeof(float)),
+                                          .health = shm.health},
+                                         deadline));
+  const int64_t private_elements = caller_applies ? layout.elements : 0;
+  ASSIGN_OR_RETURN(auto memory, FlatMemory::Make({buffer_layout.elements, private_elements}));
+  const auto mine = communicator->rank_region(shm.rank), shared = communicator->shared_region();
+  FlatBuffers flat{.layout = layout,
+                   .parameters = caller_applies ? memory.part(1) : Floats(shared, where.parameters(), layout.elements),
+                   .gradients = Floats(mine, where.gradients(), layout.elements),
+                   .buffer_layout = buffer_layout,
+                   .buffers = memory.part(0),
+                   .buffer_sums = Floats(mine, where.buffer_sums(), buffer_layout.elements)};
+  std::vector<std::span<float>> slots;
+  for (int64_t slot = 0; slot < slot_count; ++slot) slots.push_back(Floats(shared, where.slot(slot), layout.elements));
+  ParameterStore store(std::move(flat), std::move(slots), std::move(optimizer), options.groups);
+  return std::make_unique<ShmExchange>(options, std::move(communicator), where, std::move(store), std::move(buckets), std::move(shares),
+                                       std::move(memory));
+}
+
+}  // namespace dtrain

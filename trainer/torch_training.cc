@@ -1,0 +1,704 @@
+#include "trainer/torch_training.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/version.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "cluster/thread_budget.h"
+#include "datasets/loader.h"
+#include "trainer/checkpoint/checkpoint_store.h"
+#include "trainer/checkpoint/checkpoint_writer.h"
+#include "trainer/checkpoint/json_value.h"
+#include "trainer/job_plan.h"
+#include "trainer/leaf_accumulator.h"
+#include "trainer/local_exchange.h"
+#include "trainer/parameter_hash.h"
+#include "trainer/phase_clock.h"
+#include "trainer/shm_exchange.h"
+#include "trainer/start_state.h"
+#include "trainer/storage/posix_storage.h"
+#include "trainer/torch_flat_model.h"
+#include "trainer/torch_session.h"
+#include "trainer/version.h"
+
+namespace dtrain {
+namespace {
+
+constexpr Duration kSetUpLimit = std::chrono::minutes(10);  // the slowest rank may read its data from a slow disk
+constexpr Duration kSaveLimit = std::chrono::minutes(30);
+constexpr double kProgressSeconds = 0.2;
+constexpr Step kWarmUpSteps = 20;  // left out of samples_per_s
+constexpr int kRollBacksMax = 5;
+constexpr int64_t kSkipsInARowMax = 100;
+
+int ThreadsOf(const Value& config, int ranks) {
+  if (config.At("train.threads").if_int() != nullptr) return static_cast<int>(config.Int("train.threads", 1));
+  return ThreadsPerRank(UsableCores(), ranks, config.Bool("run.reproducible", false));
+}
+
+RetentionPolicy RetentionOf(const Value& config) {
+  RetentionPolicy policy{.keep_last = static_cast<int>(config.Int("checkpoint.keep_last", 2))};
+  if (!config.At("checkpoint.keep_best").is_null()) {
+    policy.keep_best = static_cast<int>(config.Int("checkpoint.keep_best.count", 1));
+    policy.metric = config.String("checkpoint.keep_best.metric", "valid_accuracy");
+    policy.metric_is_better_when_larger = config.String("checkpoint.keep_best.mode", "max") == "max";
+  }
+  return policy;
+}
+
+EarlyStop EarlyStopOf(const Value& config) {
+  EarlyStop rule;
+  if (config.At("train.early_stop").is_null()) return rule;
+  rule.metric = config.String("train.early_stop.metric", "valid_accuracy");
+  rule.larger_is_better = config.String("train.early_stop.mode", "max") == "max";
+  rule.patience = config.Int("train.early_stop.patience", 3);
+  return rule;
+}
+
+// "adamw, learning rate 0.001, cosine schedule with 1ep of warm-up, clipped at norm 1"
+std::string OptimizerText(const Value& config) {
+  std::string text = Cat(config.String("optim.type", "sgd"), ", learning rate ", config.Double("optim.lr", 0));
+  if (const double momentum = config.Double("optim.momentum", 0); momentum > 0) text += Cat(", momentum ", momentum);
+  if (const std::string schedule = config.String("optim.schedule.type", "constant"); schedule != "constant")
+    text += Cat(", ", schedule, " schedule");
+  if (const std::string warmup = config.String("optim.schedule.warmup", "0st"); warmup != "0st") text += Cat(", warm-up ", warmup);
+  if (const double norm = config.Double("optim.clip_norm", 0); norm > 0) text += Cat(", clipped at norm ", norm);
+  return text;
+}
+
+// What must be equal on all ranks, and on a resume in reproducible mode, for the same bits.
+Value BuildOf(int threads) {
+  Value build = Value::Map();
+  build.Set("dtrain", kVersion);
+  build.Set("compiler", kCompiler);
+  build.Set("torch", TORCH_VERSION);
+  build.Set("cpu_capability", at::get_cpu_capability());
+  build.Set("threads", threads);
+  return build;
+}
+
+class Training {
+ public:
+  Training(const TrainingJob& job, JobChannel& channel)
+      : job_(job), config_(job.config), channel_(channel), store_(PosixStorage(), job.run_directory, RetentionOf(job.config)) {}
+
+  Status Run() {
+    RETURN_IF_ERROR(SetUp());
+    RETURN_IF_ERROR(Preflight());
+    RETURN_IF_ERROR(StartState());
+    ReportStart();
+    if (job_.dry_run) return CheckDisk();
+    Status status = Loop();
+    if (status.ok()) status = Finish();
+    return status;
+  }
+
+ private:
+  // ---- before the first step
+
+  Status SetUp() {
+    threads_ = ThreadsOf(config_, channel_.world_size());
+    ASSIGN_OR_RETURN(Session session, OpenSession(config_, threads_));
+    session_.emplace(std::move(session));
+    ASSIGN_OR_RETURN(FlatModel flat, FlatModel::Make(session_->model));
+    flat_.emplace(std::move(flat));
+    auto plan = MakeJobPlan(config_, channel_.world_size(), session_->data.train->size());
+    if (!plan.ok()) return WithExitCode(plan.status(), ExitCodeOf(plan.status(), ExitCode::kConfiguration));
+    plan_ = *std::move(plan);
+    plan_.exchange.decide = [this] { return Decide(); };
+    early_stop_ = EarlyStopOf(config_);
+    const Deadline deadline = Deadline::In(kSetUpLimit);
+    if (channel_.world_size() == 1) {
+      ASSIGN_OR_RETURN(exchange_, MakeLocalExchange(plan_.exchange, flat_->layout(), flat_->buffer_layout()));
+    } else {
+      const ShmExchangeOptions shm{.segment_fd = job_.segment_fd, .rank = channel_.rank(), .size = channel_.world_size(), .health = [this] {
+                                     return channel_.Health();
+                                   }};
+      auto exchange = MakeShmExchange(plan_.exchange, shm, flat_->layout(), flat_->buffer_layout(), deadline);
+      if (!exchange.ok()) return WithExitCode(exchange.status(), ExitCodeOf(exchange.status(), ExitCode::kSetUp));
+      exchange_ = *std::move(exchange);
+    }
+    ASSIGN_OR_RETURN(const Sampler sampler, Sampler::Make(PlannedSampler(config_, plan_)));
+    sampler_.emplace(sampler);
+    ASSIGN_OR_RETURN(loader_, Loader::Make(session_->data.train, sampler,
+                                           {.threads = static_cast<int>(config_.Int("data.workers", 1)),
+                                            .prefetch_batches = static_cast<int>(config_.Int("data.prefetch", 4)),
+                                            .augment = true}));
+    return OkStatus();
+  }
+
+  // Every rank must compute with the same things; rank 0 is what the others are compared with.
+  Status Preflight() {
+    Value mine = BuildOf(threads_);
+    mine.Set("config", job_.config_hash);
+    mine.Set("data", session_->data.train->fingerprint());
+    mine.Set("model", ParameterHash(flat_->InitialState().model));
+    ASSIGN_OR_RETURN(const auto all, channel_.AllGather("preflight", mine.ToJson(), Deadline::In(kSetUpLimit)));
+    ASSIGN_OR_RETURN(const Value first, ParseJson(all[0]));
+    std::vector<std::string> differences;
+    for (size_t rank = 1; rank < all.size(); ++rank) {
+      ASSIGN_OR_RETURN(const Value other, ParseJson(all[rank]));
+      for (const auto& [name, value] : *first.if_map()) {
+        if (!(other.At(name) == value))
+          differences.push_back(Cat("rank ", rank, ": ", name, " is ", other.At(name).ToJson(), ", on rank 0 ", value.ToJson()));
+      }
+    }
+    if (differences.empty()) return OkStatus();
+    return WithExitCode(
+        FailedPrecondition("compare the ranks before step 0: they would not compute the same\n  ", Join(differences, "\n  ")),
+        ExitCode::kSetUp);
+  }
+
+  // Puts in place what the run starts from: a checkpoint of its own, a file of somebody else's, or the initial values.
+  Status StartState() {
+    const ExchangeState initial = flat_->InitialState();
+    ASSIGN_OR_RETURN(std::optional<Checkpoint> checkpoint, ResumeFrom());
+    ExchangeState state = initial;
+    if (checkpoint) {
+      RETURN_IF_ERROR(CheckResume(checkpoint->state));
+      RETURN_IF_ERROR(TakeCheckpoint(std::move(*checkpoint), &state));
+      resumed_from_ = state.step;
+    } else if (!job_.init_from.empty()) {
+      auto tensors = LoadInitialTensors(PosixStorage(), job_.init_from, job_.init_names);
+      if (!tensors.ok()) return WithExitCode(tensors.status(), ExitCodeOf(tensors.status(), ExitCode::kSetUp));
+      state.model = *std::move(tensors);
+      RETURN_IF_ERROR(WithExitCode(flat_->LoadOtherTensors(&state.model), ExitCode::kSetUp));
+    }
+    const Status loaded = exchange_->Load(state);
+    if (!loaded.ok()) return WithExitCode(Annotate(loaded, resumed_from_ ? "resume" : "start"), ExitCodeOf(loaded, ExitCode::kSetUp));
+    flat_->Bind(exchange_->flat());
+    first_step_ = state.step;
+    return OkStatus();
+  }
+
+  // Rank 0 chooses, so that all ranks go on from the same checkpoint even where a damaged one is passed over.
+  StatusOr<std::optional<Checkpoint>> ResumeFrom() {
+    std::optional<Checkpoint> checkpoint;
+    std::string chosen = "none";
+    Status status;
+    if (channel_.rank() == 0 && !job_.fresh) {
+      auto newest = store_.LoadNewest();
+      status = newest.status();
+      if (newest.ok()) checkpoint = *std::move(newest);
+      if (checkpoint) chosen = Cat(checkpoint->step);
+    }
+    if (!status.ok()) return WithExitCode(status, ExitCodeOf(status, ExitCode::kSetUp));
+    ASSIGN_OR_RETURN(const auto all, channel_.AllGather("resume", chosen, Deadline::In(kSetUpLimit)));
+    if (all[0] == "none" || channel_.rank() == 0) return checkpoint;
+    const auto step = ParseInt(all[0]);
+    if (!step) return Internal("resume: rank 0 chose '", all[0], "'; expected the step of a checkpoint");
+    auto same = store_.Load(*step);
+    if (!same.ok()) return WithExitCode(same.status(), ExitCode::kSetUp);
+    return std::optional<Checkpoint>(*std::move(same));
+  }
+
+  Status CheckResume(const Value& saved) const {
+    const std::string fingerprint = saved.String("data_fingerprint", "");
+    if (!fingerprint.empty() && fingerprint != session_->data.train->fingerprint()) {
+      return WithExitCode(WithHint(FailedPrecondition("resume: the training data is not what the run began with (fingerprint ",
+                                                      session_->data.train->fingerprint().substr(0, 12), ", checkpoint has ",
+                                                      fingerprint.substr(0, 12), ")"),
+                                   "restore the data, or start anew with --fresh"),
+                          ExitCode::kSetUp);
+    }
+    if (!plan_.reproducible) return OkStatus();
+    const Value now = BuildOf(threads_);
+    std::vector<std::string> differences;
+    if (const auto* build = saved.At("build").if_map()) {
+      for (const auto& [name, value] : *build) {
+        if (!(now.At(name) == value)) differences.push_back(Cat(name, " was ", value.ToJson(), ", is ", now.At(name).ToJson()));
+      }
+    }
+    if (differences.empty()) return OkStatus();
+    return WithExitCode(
+        WithHint(FailedPrecondition("resume with run.reproducible: the bits would not be the same: ", Join(differences, "; ")),
+                 "go on with run.reproducible=false, or where and as the run began"),
+        ExitCode::kSetUp);
+  }
+
+  Status TakeCheckpoint(Checkpoint checkpoint, ExchangeState* state) {
+    state->step = checkpoint.step;
+    state->updates = checkpoint.state.Int("updates", checkpoint.step);
+    state->model = std::move(checkpoint.model);
+    state->optimizer = std::move(checkpoint.optimizer);
+    RETURN_IF_ERROR(WithExitCode(flat_->LoadOtherTensors(&state->model), ExitCode::kSetUp));
+    factor_ = checkpoint.state.Double("factor", 1);
+    elapsed_before_s_ = checkpoint.state.Double("elapsed_s", 0);
+    early_stop_.Restore(checkpoint.state.At("early_stop"));
+    metrics_ = checkpoint.state.At("metrics").if_map() != nullptr ? checkpoint.state.At("metrics") : Value(Value::Map());
+    saved_step_ = checkpoint.step;
+    return OkStatus();
+  }
+
+  double CheckpointBytes() const {
+    const double parameters = static_cast<double>(flat_->layout().bytes());
+    return parameters * static_cast<double>(1 + slots()) + static_cast<double>(flat_->buffer_layout().bytes());
+  }
+  int64_t slots() const {
+    const auto optimizer = MakeOptimizer(plan_.exchange.optimizer);
+    return optimizer.ok() ? static_cast<int64_t>((*optimizer)->slot_names().size()) : 0;
+  }
+
+  Status CheckDisk() const {
+    std::error_code error;
+    const auto space = std::filesystem::space(job_.run_directory, error);
+    const double needed = CheckpointBytes() * static_cast<double>(config_.Int("checkpoint.keep_last", 2) + 1);
+    if (error || static_cast<double>(space.available) >= needed) return OkStatus();
+    return WithExitCode(
+        WithHint(ResourceExhausted("dry run: ", HumanBytes(static_cast<double>(space.available)), " free under ", job_.run_directory,
+                                   "; expected ", HumanBytes(needed), " for the checkpoints that are kept"),
+                 "free some space, set run.dir elsewhere, or lower checkpoint.keep_last"),
+        ExitCode::kSetUp);
+  }
+
+  void ReportStart() {
+    if (channel_.rank() != 0) return;
+    Value event = Value::Map();
+    event.Set("event", "start");
+    event.Set("version", kVersion);
+    event.Set("torch", TORCH_VERSION);
+    event.Set("ranks", channel_.world_size());
+    event.Set("threads", threads_);
+    event.Set("cores", UsableCores());
+    event.Set("device", "cpu");
+    event.Set("reproducible", plan_.reproducible);
+    event.Set("strategy",
+              channel_.world_size() == 1 ? std::string("local, one process") : Cat("shared memory, ", channel_.world_size(), " ranks"));
+    event.Set("model.type", config_.String("model.type", ""));
+    event.Set("model.parameters", flat_->parameter_count());
+    event.Set("model.trainable", TrainableCount());
+    event.Set("model.bytes", flat_->layout().bytes());
+    event.Set("data.name", "");
+    event.Set("data.note", session_->data.note);
+    event.Set("data.policy", sampler_->Policy());
+    event.Set("batch", plan_.batch.ToString());
+    event.Set("optimizer", OptimizerText(config_));
+    event.Set("steps_per_epoch", plan_.steps_per_epoch);
+    if (plan_.total_steps) event.Set("total_steps", *plan_.total_steps);
+    if (plan_.seconds_max) event.Set("seconds_max", *plan_.seconds_max);
+    if (resumed_from_) event.Set("resumed_from", *resumed_from_);
+    event.Set("memory.parameters", flat_->layout().bytes());
+    event.Set("memory.gradients", flat_->layout().bytes() * channel_.world_size());
+    event.Set("memory.slots", flat_->layout().bytes() * slots());
+    event.Set("memory.extra", plan_.reproducible ? flat_->layout().bytes() * ExtraGradients() * channel_.world_size() : 0);
+    event.Set("run_directory", job_.run_directory);
+    event.Set("dry_run", job_.dry_run);
+    channel_.Report(event);
+  }
+
+  int64_t TrainableCount() const {
+    int64_t count = 0;
+    for (const FlatEntry& entry : flat_->layout().entries) count += entry.info.elements();
+    return count;
+  }
+
+  // Copies of the gradient that a rank keeps while it adds up its leaves.
+  int64_t ExtraGradients() const {
+    const int64_t own = std::max<int64_t>(1, plan_.batch.leaves / channel_.world_size());
+    int64_t levels = 0;
+    while ((int64_t{2} << levels) <= own) ++levels;
+    return std::max<int64_t>(0, levels - 1);
+  }
+
+  // ---- the loop
+
+  // Asked on rank 0 once a step; what it says holds on all ranks from the next Begin.
+  Decisions Decide() {
+    Decisions decisions;
+    decisions.factor = factor_;
+    const Requests requests = channel_.requests();
+    decisions.stop = requests.stop;
+    decisions.save = requests.stop || requests.saves > saves_done_;
+    saves_done_ = std::max<int64_t>(saves_done_, requests.saves);
+    const double now_s = ElapsedSeconds();
+    for (const Interval& interval : plan_.save) {
+      if (interval.seconds && now_s - saved_at_s_ >= *interval.seconds) decisions.save = true;
+    }
+    if (decisions.save) saved_at_s_ = now_s;
+    decisions.finish = plan_.seconds_max && now_s >= *plan_.seconds_max;
+    return decisions;
+  }
+
+  double ElapsedSeconds() const { return elapsed_before_s_ + Seconds(SystemClock().Now() - begun_); }
+
+  Deadline StepDeadline() const { return Deadline::In(FromSeconds(config_.Double("strategy.stall", 600) + 60)); }
+
+  Status Loop() {
+    if (channel_.rank() == 0) writer_.emplace(store_);
+    begun_ = SystemClock().Now();
+    clock_.emplace();
+    saved_at_s_ = ElapsedSeconds();
+    step_ = first_step_;
+    LeafAccumulator gradient_sum(exchange_->flat().gradients), buffer_sum(exchange_->flat().buffer_sums);
+    gradient_sum_ = &gradient_sum;
+    buffer_sum_ = &buffer_sum;
+    session_->model->train();
+    bool started = false;
+    while (!plan_.total_steps || step_ < *plan_.total_steps) {
+      if (step_ - first_step_ == kWarmUpSteps) warm_s_ = ElapsedOfTraining();
+      channel_.Advance(step_);
+      RETURN_IF_ERROR(channel_.Health());
+      ASSIGN_OR_RETURN(const Assignment assignment, exchange_->Begin(step_, StepDeadline()));
+      if (!started) {
+        started = true;
+        loader_->Start(step_, assignment.leaves.first, assignment.leaves.count, plan_.total_steps.value_or(INT64_MAX));
+      }
+      learning_rate_ = assignment.learning_rate;
+      clock_->Lap(Phase::kOther);
+      const Decisions& decisions = assignment.decisions;
+      if (decisions.save || decisions.finish) RETURN_IF_ERROR(Save());
+      if (decisions.stop) return Stopped();
+      if (decisions.finish) break;
+      if (writer_) RETURN_IF_ERROR(SaveFailure(writer_->Poll()));
+      StepInput input;
+      RETURN_IF_ERROR(ComputeLeaves(assignment, &input));
+      for (size_t bucket = 0; bucket < exchange_->buckets().size(); ++bucket)
+        RETURN_IF_ERROR(exchange_->Offer(step_, static_cast<BucketId>(bucket)));
+      ASSIGN_OR_RETURN(const StepReport report, exchange_->Finish(step_, input, StepDeadline()));
+      clock_->Lap(Phase::kExchange);
+      clock_->Move(Phase::kExchange, Phase::kOptimizer, report.apply_s);
+      samples_ += plan_.batch.global;
+      if (report.applied) ++updates_;
+      if (!report.finite) {
+        bool again = false;
+        RETURN_IF_ERROR(NotFinite(report, &again));
+        if (again) {
+          started = false;
+          continue;
+        }
+      } else {
+        skips_in_a_row_ = 0;
+        flat_->TakeBuffers();
+        TakeProgress(report);
+      }
+      ++step_;
+      if (plan_.EvaluateAfter(step_)) {
+        RETURN_IF_ERROR(EvaluateNow());
+        if (early_stop_.Take(metrics_)) {
+          ReportText("note", Cat("early stop: ", early_stop_.metric, " has not improved for ", early_stop_.patience, " evaluations"));
+          break;
+        }
+      }
+      if (plan_.SaveAfter(step_)) RETURN_IF_ERROR(Save());
+    }
+    return OkStatus();
+  }
+
+  Status ComputeLeaves(const Assignment& assignment, StepInput* input) {
+    const int64_t count = assignment.leaves.count;
+    flat_->StartStep();
+    if (plan_.reproducible) {
+      gradient_sum_->Start(count);
+      buffer_sum_->Start(count);
+    }
+    LeafScalarSum loss_sum, weight_sum;
+    loss_sum.Start();
+    weight_sum.Start();
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t leaf = assignment.leaves.first + i;
+      clock_->Lap(Phase::kForwardBackward);
+      const auto batch = loader_->Next(StepDeadline());
+      if (!batch.ok()) return WithExitCode(Annotate(batch.status(), Cat("read the data of step ", step_)), ExitCode::kSetUp);
+      clock_->Lap(Phase::kData);
+      flat_->StartLeaf();
+      SeedTorch(DeriveSeed(plan_.seed, RngPurpose::kLeaf, static_cast<uint64_t>(leaf), static_cast<uint64_t>(step_)));
+      const bool look_for_unused = step_ == first_step_ && i == 0;
+      if (look_for_unused) flat_->TakeGradientsAway();
+      const LossSum loss = session_->loss.Sum(session_->model->forward(InputsOf(**batch)), TargetsOf(**batch));
+      loss.sum.backward();
+      if (look_for_unused) RETURN_IF_ERROR(CheckUnused(flat_->GiveGradientsBack()));
+      flat_->AddLeafBuffers();
+      const double leaf_loss = loss.sum.item<double>();
+      input->finite = input->finite && std::isfinite(leaf_loss);
+      if (plan_.reproducible) {
+        loss_sum.Add(leaf_loss);
+        weight_sum.Add(loss.weight);
+        gradient_sum_->LeafDone();
+        if (!exchange_->flat().buffer_sums.empty()) buffer_sum_->LeafDone();
+      } else {
+        input->loss_sum += leaf_loss;
+        input->weight += loss.weight;
+      }
+    }
+    if (plan_.reproducible) {
+      input->loss_sum = loss_sum.total();
+      input->weight = weight_sum.total();
+    }
+    clock_->Lap(Phase::kForwardBackward);
+    return OkStatus();
+  }
+
+  Status CheckUnused(const std::vector<std::string>& unused) const {
+    if (unused.empty() || config_.String("strategy.unused", "error") == "zeros") return OkStatus();
+    return WithExitCode(WithHint(FailedPrecondition("step ", step_, ": ", unused.size(), unused.size() == 1 ? " parameter" : " parameters",
+                                                    " got no gradient: ", Join(unused, ", ")),
+                                 "the model does not use it in forward; freeze it (requires_grad false), or set strategy.unused=zeros"),
+                        ExitCode::kConfiguration);
+  }
+
+  // A step whose loss or gradient is not finite was not applied. `again`: step_ was set back and the loop goes on there.
+  Status NotFinite(const StepReport& report, bool* again) {
+    const std::string what = Cat("step ", step_, ": loss ", report.weight > 0 ? report.loss_sum / report.weight : report.loss_sum,
+                                 " or a gradient is not finite (learning rate ", learning_rate_, ")");
+    switch (plan_.exchange.nan_policy) {
+      case NanPolicy::kStop:
+        return WithExitCode(
+            WithHint(Aborted("train: ", what), "lower optim.lr, clip with optim.clip_norm, or set train.nan_policy to skip or roll_back"),
+            ExitCode::kDiverged);
+      case NanPolicy::kSkip:
+        if (++skips_in_a_row_ >= kSkipsInARowMax) {
+          return WithExitCode(Aborted("train: ", what, ", the ", kSkipsInARowMax, "th such step in a row"), ExitCode::kDiverged);
+        }
+        ReportText("warning", Cat(what, "; skipped"));
+        return OkStatus();
+      case NanPolicy::kRollBack:
+        break;
+    }
+    if (++roll_backs_ > kRollBacksMax) {
+      return WithExitCode(WithHint(Aborted("train: ", what, ", after ", kRollBacksMax, " roll backs"), "lower optim.lr"),
+                          ExitCode::kDiverged);
+    }
+    if (writer_) RETURN_IF_ERROR(SaveFailure(writer_->Drain(Deadline::In(kSaveLimit))));
+    const double factor = factor_;
+    ASSIGN_OR_RETURN(std::optional<Checkpoint> checkpoint, RollBackTarget());
+    if (!checkpoint) {
+      return WithExitCode(
+          WithHint(Aborted("train: ", what, ", and there is no checkpoint to roll back to"), "set checkpoint.every to save more often"),
+          ExitCode::kDiverged);
+    }
+    ExchangeState state;
+    RETURN_IF_ERROR(TakeCheckpoint(std::move(*checkpoint), &state));
+    RETURN_IF_ERROR(exchange_->Load(state));
+    flat_->TakeBuffers();
+    factor_ = factor / 2;
+    ReportText("warning", Cat(what, "; rolled back to step ", state.step, " with the learning rate halved"));
+    step_ = state.step;
+    *again = true;
+    return OkStatus();
+  }
+
+  StatusOr<std::optional<Checkpoint>> RollBackTarget() {
+    const bool fresh = std::exchange(job_.fresh, false);
+    auto checkpoint = ResumeFrom();
+    job_.fresh = fresh;
+    return checkpoint;
+  }
+
+  void TakeProgress(const StepReport& report) {
+    interval_loss_ += report.loss_sum;
+    interval_weight_ += report.weight;
+    if (channel_.rank() != 0) return;
+    const double now_s = ElapsedOfTraining();
+    if (now_s - reported_s_ < kProgressSeconds && !(plan_.total_steps && step_ + 1 == *plan_.total_steps)) return;
+    Value event = Value::Map();
+    event.Set("event", "progress");
+    event.Set("step", step_ + 1);
+    event.Set("epoch", plan_.Epochs(step_ + 1));
+    event.Set("samples", samples_);
+    const double busy_s = now_s - reported_s_ - (ExcludedSeconds() - reported_excluded_s_);
+    event.Set("samples_per_s", busy_s > 0 ? static_cast<double>(samples_ - reported_samples_) / busy_s : 0.0);
+    event.Set("loss", interval_weight_ > 0 ? interval_loss_ / interval_weight_ : std::nan(""));
+    event.Set("learning_rate", learning_rate_);
+    event.Set("gradient_norm", report.gradient_norm);
+    event.Set("phases", PhasesValue());
+    event.Set("elapsed_s", now_s);
+    channel_.Report(event);
+    reported_s_ = now_s;
+    reported_excluded_s_ = ExcludedSeconds();
+    reported_samples_ = samples_;
+    interval_loss_ = interval_weight_ = 0;
+  }
+
+  double ElapsedOfTraining() const { return Seconds(SystemClock().Now() - begun_); }
+  double ExcludedSeconds() const { return clock_->seconds(Phase::kEvaluate) + clock_->seconds(Phase::kSave); }
+
+  Value PhasesValue() const {
+    Value phases = Value::Map();
+    for (size_t i = 0; i < kPhaseNames.size(); ++i) phases.Set(kPhaseNames[i], clock_->seconds(static_cast<Phase>(i)));
+    return phases;
+  }
+
+  void ReportText(const char* kind, const std::string& text) {
+    if (channel_.rank() != 0) return;
+    Value event = Value::Map();
+    event.Set("event", kind);
+    event.Set("text", text);
+    channel_.Report(event);
+  }
+
+  // ---- evaluation and checkpoints
+
+  Status EvaluateNow() {
+    clock_->Lap(Phase::kOther);
+    const double before_s = clock_->seconds(Phase::kEvaluate);
+    const int64_t batches = BatchesOf(*session_->data.valid, plan_.evaluate_batch);
+    const int64_t first = batches * channel_.rank() / channel_.world_size(), end = batches * (channel_.rank() + 1) / channel_.world_size();
+    ASSIGN_OR_RETURN(const EvaluationTotals mine, Evaluate(*session_->model, session_->loss, session_->data.valid, plan_.evaluate_batch,
+                                                           first, end, [this] { return channel_.Health(); }));
+    ASSIGN_OR_RETURN(const auto parts, channel_.AllGather(Cat("evaluate ", step_), mine.Encode(), StepDeadline()));
+    EvaluationTotals totals;
+    for (const std::string& part : parts) {
+      ASSIGN_OR_RETURN(const EvaluationTotals of_rank, EvaluationTotals::Decode(part));
+      totals.Add(of_rank);
+    }
+    metrics_ = totals.Metrics("valid", session_->loss.type() != LossType::kMse);
+    evaluated_step_ = step_;
+    clock_->Lap(Phase::kEvaluate);
+    if (channel_.rank() != 0) return OkStatus();
+    Value event = Value::Map();
+    event.Set("event", "evaluation");
+    event.Set("step", step_);
+    event.Set("epoch", plan_.Epochs(step_));
+    event.Set("metrics", metrics_);
+    event.Set("seconds", clock_->seconds(Phase::kEvaluate) - before_s);
+    channel_.Report(event);
+    return OkStatus();
+  }
+
+  Value StateValue() const {
+    Value state = Value::Map();
+    const Cursor cursor = sampler_->CursorAt(step_);
+    state.Set("updates", updates_);
+    state.Set("epoch", cursor.epoch);
+    state.Set("cursor.step_in_epoch", cursor.step_in_epoch);
+    state.Set("cursor.samples", cursor.samples);
+    state.Set("seed", config_.Int("run.seed", 0));
+    state.Set("factor", factor_);
+    state.Set("elapsed_s", ElapsedSeconds());
+    state.Set("early_stop", early_stop_.Save());
+    state.Set("build", BuildOf(threads_));
+    state.Set("world_size", channel_.world_size());
+    state.Set("config_hash", job_.config_hash);
+    state.Set("config", config_);
+    state.Set("data_fingerprint", session_->data.train->fingerprint());
+    if (evaluated_step_ == step_) state.Set("metrics", metrics_);
+    return state;
+  }
+
+  static Status SaveFailure(const Status& status) {
+    if (status.ok()) return status;
+    return WithExitCode(Annotate(status, "save a checkpoint"), ExitCodeOf(status, ExitCode::kSetUp));
+  }
+
+  // Saves the state before step_, unless that was done already.
+  Status Save() {
+    if (saved_step_ == step_) return OkStatus();
+    saved_step_ = step_;
+    saved_at_s_ = ElapsedSeconds();
+    if (channel_.rank() != 0) return OkStatus();
+    clock_->Lap(Phase::kOther);
+    const TimePoint before = SystemClock().Now();
+    auto snapshot = exchange_->Snapshot();
+    if (!snapshot.ok())
+      return WithExitCode(snapshot.status(), snapshot.status().code() == StatusCode::kDataLoss ? ExitCode::kDiverged : ExitCode::kSetUp);
+    Checkpoint checkpoint{
+        .step = step_, .model = std::move(snapshot->model), .optimizer = std::move(snapshot->optimizer), .state = StateValue()};
+    for (HostTensor& tensor : flat_->OtherTensors()) checkpoint.model.push_back(std::move(tensor));
+    for (const auto& [alias, name] : flat_->aliases()) checkpoint.model_metadata["alias." + alias] = name;
+    double bytes = 0;
+    for (const auto* tensors : {&checkpoint.model, &checkpoint.optimizer}) {
+      for (const HostTensor& tensor : *tensors) bytes += static_cast<double>(tensor.bytes.size());
+    }
+    RETURN_IF_ERROR(SaveFailure(writer_->Submit(std::move(checkpoint), Deadline::In(kSaveLimit))));
+    clock_->Lap(Phase::kSave);
+    Value event = Value::Map();
+    event.Set("event", "checkpoint");
+    event.Set("step", step_);
+    event.Set("path", Cat(job_.run_directory, "/checkpoints/", CheckpointName(step_)));
+    event.Set("bytes", static_cast<int64_t>(bytes));
+    event.Set("pause_s", Seconds(SystemClock().Now() - before));
+    channel_.Report(event);
+    return OkStatus();
+  }
+
+  // ---- the end
+
+  Status Stopped() {
+    RETURN_IF_ERROR(DrainAndReport());
+    return WithExitCode(WithHint(Cancelled("stopped before step ", step_, "; the state is saved"), "the same command goes on from here"),
+                        ExitCode::kStopped);
+  }
+
+  Status Finish() {
+    if (plan_.evaluate && evaluated_step_ != step_) RETURN_IF_ERROR(EvaluateNow());
+    RETURN_IF_ERROR(Save());
+    return DrainAndReport();
+  }
+
+  Status DrainAndReport() {
+    if (channel_.rank() != 0) return OkStatus();
+    clock_->Lap(Phase::kOther);
+    RETURN_IF_ERROR(SaveFailure(writer_->Drain(Deadline::In(kSaveLimit))));
+    clock_->Lap(Phase::kSave);
+    ASSIGN_OR_RETURN(const ExchangeState state, exchange_->Snapshot());
+    ASSIGN_OR_RETURN(const auto checkpoints, store_.List());
+    const auto best = BestFirst(checkpoints, RetentionOf(config_));
+    Value event = Value::Map();
+    event.Set("event", "end");
+    event.Set("steps", step_);
+    event.Set("updates", state.updates);
+    event.Set("samples", samples_);
+    event.Set("world_size", channel_.world_size());
+    const double total_s = clock_->total();
+    event.Set("train_s", total_s);
+    const int64_t warm_steps = std::min<int64_t>(kWarmUpSteps, step_ - first_step_);
+    const bool past_warm_up = step_ - first_step_ > kWarmUpSteps;
+    const double measured_s = total_s - ExcludedSeconds() - (past_warm_up ? warm_s_ : 0);
+    const int64_t measured = samples_ - (past_warm_up ? warm_steps * plan_.batch.global : 0);
+    event.Set("samples_per_s", measured_s > 0 ? static_cast<double>(measured) / measured_s : 0.0);
+    event.Set("phases", PhasesValue());
+    event.Set("metrics", metrics_);
+    event.Set("parameter_hash", ParameterHash(state.model));
+    event.Set("checkpoints.last", checkpoints.empty() ? Value() : Value(checkpoints.back().path));
+    event.Set("checkpoints.best", best.empty() ? Value() : Value(best.front().path));
+    event.Set("save.pause_s", writer_->statistics().pause_s);
+    event.Set("save.write_s", writer_->statistics().write_s);
+    channel_.Report(event);
+    return OkStatus();
+  }
+
+  TrainingJob job_;
+  const Value& config_;
+  JobChannel& channel_;
+  CheckpointStore store_;
+
+  int threads_ = 1;
+  std::optional<Session> session_;
+  std::optional<FlatModel> flat_;
+  JobPlan plan_;
+  std::unique_ptr<GradientExchange> exchange_;
+  std::optional<Sampler> sampler_;
+  std::unique_ptr<Loader> loader_;
+  std::optional<CheckpointWriter> writer_;  // on rank 0
+  EarlyStop early_stop_;
+  LeafAccumulator* gradient_sum_ = nullptr;
+  LeafAccumulator* buffer_sum_ = nullptr;
+
+  Step first_step_ = 0, step_ = 0;
+  std::optional<Step> resumed_from_;
+  Step saved_step_ = -1, evaluated_step_ = -1;
+  int64_t samples_ = 0, updates_ = 0, saves_done_ = 0, skips_in_a_row_ = 0;
+  int roll_backs_ = 0;
+  double factor_ = 1, learning_rate_ = 0;
+  Value metrics_ = Value::Map();
+
+  std::optional<PhaseClock> clock_;
+  TimePoint begun_;
+  double elapsed_before_s_ = 0, saved_at_s_ = 0, warm_s_ = 0;
+  double reported_s_ = 0, reported_excluded_s_ = 0, interval_loss_ = 0, interval_weight_ = 0;
+  int64_t reported_samples_ = 0;
+};
+
+}  // namespace
+
+Status RunTraining(const TrainingJob& job, JobChannel& channel) { return Training(job, channel).Run(); }
+
+}  // namespace dtrain
