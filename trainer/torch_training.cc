@@ -276,7 +276,7 @@ class Training {
     event.Set("model.parameters", flat_->parameter_count());
     event.Set("model.trainable", TrainableCount());
     event.Set("model.bytes", flat_->layout().bytes());
-    event.Set("data.name", "");
+    event.Set("data.name", session_->data.train->schema().name);
     event.Set("data.note", session_->data.note);
     event.Set("data.policy", sampler_->Policy());
     event.Set("batch", plan_.batch.ToString());

@@ -2,8 +2,8 @@
 #pragma once
 #include <atomic>
 
-#include "base/clock.h"
 #include "base/check.h"
+#include "base/clock.h"
 
 namespace dtrain {
 

@@ -313,7 +313,8 @@ void SimStorage::PowerCut(uint64_t seed) {
       const size_t safe = node.rewritten ? 0 : node.durable_data.size();
       const size_t kept = safe + rng.Below(node.data.size() - safe + 1);
       node.durable_data.assign(node.data.begin(), node.data.begin() + static_cast<std::ptrdiff_t>(kept));
-      if (rng.Below(4) == 0) std::fill(node.durable_data.begin() + static_cast<std::ptrdiff_t>(safe), node.durable_data.end(), std::byte{0});
+      if (rng.Below(4) == 0)
+        std::fill(node.durable_data.begin() + static_cast<std::ptrdiff_t>(safe), node.durable_data.end(), std::byte{0});
     }
     node.data = node.durable_data;
     node.rewritten = false;

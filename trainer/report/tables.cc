@@ -50,7 +50,8 @@ std::string ModelText(const Value& start) {
 
 std::string DataText(const Value& start) {
   const std::string name = TextAt(start, "data.name"), note = TextAt(start, "data.note");
-  return note.empty() ? name : Cat(name, ": ", note);
+  // The note of a set begins with its name where it has one.
+  return note.empty() ? name : note.starts_with(name) ? note : Cat(name, ": ", note);
 }
 
 std::string LengthText(const Value& start) {
