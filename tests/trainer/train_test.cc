@@ -375,4 +375,44 @@ TEST_F(Train, AUsersOwnModelRegistersWithOneMacro) {
   EXPECT_GE(Result("own")["metrics"]["valid_accuracy"].get<double>(), 0.8);
 }
 
+// The runs on published data sets. Full lengths and their figures: docs/results.md.
+class TrainOnData : public Train {
+ protected:
+  void SetUp() override {
+    const char* root = std::getenv("DTRAIN_DATA");
+    const std::string wanted = std::string(root != nullptr ? root : "data") + "/" + GetParamName();
+    if (!fs::exists(wanted)) GTEST_SKIP() << "no data: " << wanted << " is not there (set DTRAIN_DATA)";
+    Train::SetUp();
+  }
+  static std::string GetParamName() {
+    return std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()).starts_with("Mnist") ? "mnist" : "fashion-mnist";
+  }
+};
+
+// 84.9 +- 0.7 % over ten seeds; five deviations for one seed.
+TEST_F(TrainOnData, MnistConvnetReachesTheAccuracyOfRaysExample) {
+  const Outcome outcome = Run({"train", std::string(kConfigs) + "/mnist_convnet.yaml", "eval.every=200st"});
+  ASSERT_EQ(outcome.code, 0) << outcome.out << outcome.err;
+  EXPECT_NEAR(Result("mnist_convnet")["metrics"]["valid_accuracy"].get<double>(), 0.849, 0.035);
+}
+
+TEST_F(TrainOnData, FashionMlpLearnsOnTwoRanks) {
+  const Outcome outcome = Run({"train", std::string(kConfigs) + "/fashion_mlp.yaml", "-n", "2", "train.duration=400st"});
+  ASSERT_EQ(outcome.code, 0) << outcome.out << outcome.err;
+  EXPECT_GE(Result("fashion_mlp")["metrics"]["valid_accuracy"].get<double>(), 0.45);
+}
+
+TEST_F(TrainOnData, FashionParityIsTheSameOnAnyNumberOfRanks) {
+  std::string hash;
+  for (const char* ranks : {"1", "2", "3"}) {
+    const std::string name = std::string("parity") + ranks;
+    const Outcome outcome = Run({"train", std::string(kConfigs) + "/fashion_parity.yaml", "-n", ranks, "train.duration=40st",
+                                 "run.reproducible=true", "run.name=" + name});
+    ASSERT_EQ(outcome.code, 0) << outcome.out << outcome.err;
+    const std::string found = Result(name)["parameter_hash"];
+    if (hash.empty()) hash = found;
+    EXPECT_EQ(found, hash) << ranks;
+  }
+}
+
 }  // namespace

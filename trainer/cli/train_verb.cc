@@ -197,9 +197,9 @@ StatusOr<ExitCode> TrainVerb(const Arguments& arguments, const VerbSpec& spec, c
   record.config = arguments.words()[0];
   record.ranks = ranks;
   record.width = [] { return TerminalWidth(STDOUT_FILENO); };
-  Recorder recorder(std::move(record), PosixStorage(), SystemClock(), [](std::string_view text) {
-    Print(text);
-    std::fflush(stdout);
+  Recorder recorder(std::move(record), PosixStorage(), SystemClock(), [to = arguments.json() ? stderr : stdout](std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), to);
+    std::fflush(to);
   });
   launch.on_event = [&](int rank, const std::string& event) {
     if (rank == 0) recorder.OnEvent(event);
