@@ -292,6 +292,7 @@ class Training {
     event.Set("run_directory", job_.run_directory);
     event.Set("dry_run", job_.dry_run);
     channel_.Report(event);
+    if (!config_.At("log.trace").is_null()) ReportText("warning", "log.trace: not available in this version; no trace.json is written");
   }
 
   int64_t TrainableCount() const {
