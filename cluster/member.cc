@@ -16,6 +16,7 @@ using std::chrono::milliseconds;
 
 constexpr size_t kOutboxBytesMax = 4 << 20;
 constexpr Duration kRoomPatience = milliseconds(100);
+constexpr Duration kBeatMax = milliseconds(200);  // so that the step in a message about a death is a fresh one
 constexpr Duration kConnectPause = milliseconds(50);
 
 }  // namespace
@@ -137,7 +138,7 @@ void Member::Handle(ControlMessage& message) {
 }
 
 void Member::SendLoop() {
-  const Duration every = deadline_ / 5;
+  const Duration every = std::min(deadline_ / 5, kBeatMax);
   TimePoint next_beat = clock_.Now();
   std::unique_lock lock(mutex_);
   for (;;) {

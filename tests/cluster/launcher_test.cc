@@ -29,6 +29,12 @@ using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
+#ifdef DTRAIN_SANITIZED
+constexpr int kSlower = 6;  // so much time more for everything that must not look like silence
+#else
+constexpr int kSlower = 1;
+#endif
+
 std::string Contents(const std::string& path) {
   std::ifstream file(path);
   return (std::ostringstream() << file.rdbuf()).str();
@@ -59,8 +65,8 @@ class LauncherTest : public testing::Test {
     options.ranks = ranks;
     options.run_directory = directory_;
     options.job_description = "train this";
-    options.deadline = milliseconds(500);
-    options.start_limit = seconds(20);
+    options.deadline = seconds(20);  // shorter only where silence is the matter: a busy machine looks silent too
+    options.start_limit = seconds(60);
     options.handle_signals = false;
     options.on_output = [this](std::string_view line) { output_ += Cat(line, "\n"); };
     options.on_event = [this](int rank, const std::string& event) { events_ += Cat("rank ", rank, ": ", event, "\n"); };
@@ -106,16 +112,18 @@ TEST_F(LauncherTest, AKilledRankIsNamedWithItsSignal) {
   EXPECT_THAT(Message(outcome.status),
               ContainsRegex("rank 1 of 3 \\(pid [0-9]+, (step [0-9]+|before its first step)\\): killed by signal 9"));
   EXPECT_THAT(Message(outcome.status), HasSubstr("rank-1.log:\n    rank 1 of 3 was told: train this"));
-  EXPECT_LT(took_, seconds(20));
+  EXPECT_LT(took_, seconds(20) * kSlower);
   EXPECT_THAT(Contents(directory_ + "/processes.json"), HasSubstr("killed by signal 9"));
 }
 
 TEST_F(LauncherTest, AFrozenRankIsNamedWithinTheDeadline) {
-  const JobOutcome outcome = Run("freeze");
+  LaunchOptions options = Options("freeze");
+  options.deadline = milliseconds(700) * kSlower;
+  const JobOutcome outcome = Run(options);
   EXPECT_EQ(outcome.code, ExitCode::kRankFailed);
   EXPECT_THAT(Message(outcome.status), AllOf(HasSubstr("rank 1 of 3"), HasSubstr("heartbeat has been silent for")));
-  EXPECT_GE(took_, milliseconds(400));
-  EXPECT_LT(took_, seconds(5));  // ten times the deadline: nothing waits for a frozen rank to end by itself
+  EXPECT_GE(took_, options.deadline * 4 / 5);
+  EXPECT_LT(took_, 10 * options.deadline);
 }
 
 TEST_F(LauncherTest, ARankThatExitsWithoutAWordIsAFailure) {
@@ -143,21 +151,23 @@ TEST_F(LauncherTest, AnErrorWithoutAnExitCodeIsAFailedRank) {
 }
 
 TEST_F(LauncherTest, ALongComputationIsNotDeath) {
-  const JobOutcome outcome = Run("compute");
+  LaunchOptions options = Options("compute");
+  options.deadline = seconds(1) * kSlower;
+  const JobOutcome outcome = Run(options);
   EXPECT_EQ(outcome.code, ExitCode::kDone) << outcome.status.message();
-  EXPECT_GT(took_, seconds(1));
+  EXPECT_GT(took_, options.deadline);
 }
 
 TEST_F(LauncherTest, AStalledRankIsNamedThenEnded) {
   LaunchOptions options = Options("stall");
-  options.slow = milliseconds(200);
-  options.stall = milliseconds(800);
+  options.slow = milliseconds(500) * kSlower;
+  options.stall = milliseconds(1200) * kSlower;
   options.stop_limit = milliseconds(200);
   const JobOutcome outcome = Run(options);
   EXPECT_EQ(outcome.code, ExitCode::kRankFailed);
   EXPECT_THAT(Message(outcome.status), AllOf(HasSubstr("rank 1 of 3"), HasSubstr("step 5"), HasSubstr("has not advanced for")));
   EXPECT_THAT(notices_, AllOf(HasSubstr("rank 1 of 3"), HasSubstr("has not advanced for")));
-  EXPECT_LT(took_, seconds(20));
+  EXPECT_LT(took_, seconds(20) * kSlower);
 }
 
 TEST_F(LauncherTest, WhoLeavesWhileOthersNeedItIsNamed) {
@@ -170,11 +180,11 @@ TEST_F(LauncherTest, WhoLeavesWhileOthersNeedItIsNamed) {
 
 TEST_F(LauncherTest, WhoDoesNotJoinIsNamed) {
   LaunchOptions options = Options("never-join");
-  options.start_limit = milliseconds(700);
+  options.start_limit = milliseconds(1500) * kSlower;
   options.stop_limit = milliseconds(200);
   const JobOutcome outcome = Run(options);
   EXPECT_EQ(outcome.code, ExitCode::kRankFailed);
-  EXPECT_THAT(Message(outcome.status), HasSubstr("rank 1 of 3 did not join within 700 ms"));
+  EXPECT_THAT(Message(outcome.status), HasSubstr("rank 1 of 3 did not join within "));
   EXPECT_THAT(Message(Run("fail-before-join").status), HasSubstr("ended with exit code 9 before it joined"));
 }
 
@@ -243,7 +253,7 @@ TEST_F(LauncherTest, ASecondInterruptEndsAtOnce) {
   const JobOutcome outcome = Run(options);
   EXPECT_EQ(outcome.code, ExitCode::kInterrupted);
   EXPECT_FALSE(outcome.status.ok());
-  EXPECT_LT(took_, seconds(20));
+  EXPECT_LT(took_, seconds(20) * kSlower);
 }
 
 TEST_F(LauncherTest, ClientsAskSaveAndStop) {
@@ -315,7 +325,7 @@ TEST_F(LauncherTest, NoRankOutlivesALauncherThatIsKilled) {
 TEST_F(LauncherTest, ASuspendedJobGoesOnWhereItWas) {
   LaunchOptions options = Options("loop");
   options.handle_signals = true;
-  options.deadline = seconds(1);
+  options.deadline = seconds(1) * kSlower;
   const std::string ready = directory_ + "/ready";
   options.on_event = [&](int, const std::string&) { std::ofstream(ready) << "1"; };
   const pid_t launcher = fork();
@@ -328,7 +338,7 @@ TEST_F(LauncherTest, ASuspendedJobGoesOnWhereItWas) {
   int status = 0;
   ASSERT_EQ(waitpid(launcher, &status, WUNTRACED), launcher);
   ASSERT_TRUE(WIFSTOPPED(status));
-  std::this_thread::sleep_for(milliseconds(1500));  // longer than the deadline
+  std::this_thread::sleep_for(options.deadline * 5 / 4);
   kill(launcher, SIGCONT);
   std::this_thread::sleep_for(milliseconds(300));
   kill(launcher, SIGTERM);
