@@ -14,6 +14,8 @@ using std::chrono::seconds;
 
 constexpr Duration kSendLimit = seconds(10);
 constexpr Duration kClientIdle = seconds(10);
+constexpr Duration kFlushLimit = milliseconds(500);  // for last answers, when the server ends
+constexpr Duration kGlance = milliseconds(1);
 constexpr size_t kArrivalsMax = 512;         // of at most 64 KiB or so each
 constexpr Duration kNap = milliseconds(50);  // of threads that look whether the server closes
 
@@ -55,7 +57,18 @@ CoordinatorServer::CoordinatorServer(std::unique_ptr<Listener> listener, Coordin
 CoordinatorServer::~CoordinatorServer() {
   closing_ = true;
   acceptor_.join();
+  for (const Deadline deadline = Deadline::In(kFlushLimit); !Flushed() && !deadline.Passed();) std::this_thread::sleep_for(kGlance);
   Reap(true);
+}
+
+// Nothing that was posted is still on its way to the kernel.
+bool CoordinatorServer::Flushed() {
+  const std::lock_guard lock(mutex_);
+  return std::all_of(connections_.begin(), connections_.end(), [](const auto& entry) {
+    Connection& connection = *entry.second;
+    const std::lock_guard connection_lock(connection.mutex);
+    return connection.done || connection.closing || connection.outbox.empty();
+  });
 }
 
 void CoordinatorServer::AcceptLoop() {
@@ -136,12 +149,13 @@ void CoordinatorServer::SendLoop(Connection& connection) {
   for (;;) {
     connection.filled.wait(lock, [&] { return connection.closing || connection.last || !connection.outbox.empty(); });
     if (connection.closing || connection.outbox.empty()) break;
-    const std::vector<std::byte> message = std::move(connection.outbox.front());
-    connection.outbox.pop_front();
-    connection.outbox_bytes -= message.size();
+    // Stays in the outbox until it is sent: an empty outbox means that nothing is under way.
+    const std::vector<std::byte>& message = connection.outbox.front();
     lock.unlock();
     const Status sent = connection.link->Send(message, Deadline::In(kSendLimit, clock_));
     lock.lock();
+    connection.outbox_bytes -= message.size();
+    connection.outbox.pop_front();
     if (!sent.ok()) break;
   }
   connection.link->Close();

@@ -41,7 +41,7 @@ class CoordinatorServer {
  public:
   // Starts to accept at once; the start limit begins now.
   CoordinatorServer(std::unique_ptr<Listener> listener, CoordinatorServerOptions options, const Clock& clock = SystemClock());
-  ~CoordinatorServer();  // closes every link
+  ~CoordinatorServer();  // what was said last still goes out, then every link is closed
   CoordinatorServer(const CoordinatorServer&) = delete;
   CoordinatorServer& operator=(const CoordinatorServer&) = delete;
 
@@ -69,6 +69,7 @@ class CoordinatorServer {
   void CarryOut();
   void Post(int64_t connection, const ControlMessage& message, bool last = false);
   void Reap(bool all);
+  bool Flushed();
 
   const CoordinatorServerOptions options_;
   const Clock& clock_;

@@ -279,11 +279,13 @@ void Launcher::State::Pause() {
 }
 
 void Launcher::State::TakeRequests() {
-  if (stop_wanted && !std::exchange(stop_told, true)) {
+  // Whoever asks for a save and then for a stop gets both: the stop is looked at first and told last.
+  const bool stop = stop_wanted;
+  for (; saves_told < saves_wanted; ++saves_told) machine().RequestSave();
+  if (stop && !std::exchange(stop_told, true)) {
     machine().RequestStop();
     if (!machine().over()) Notice("stopping: the job was asked to save and stop (Ctrl-C twice ends it at once)");
   }
-  for (; saves_told < saves_wanted; ++saves_told) machine().RequestSave();
 }
 
 void Launcher::State::TakeOutput() {
