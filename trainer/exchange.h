@@ -82,6 +82,7 @@ struct StepReport {
 struct ExchangeState {
   Step step = 0;  // the step that comes next
   int64_t updates = 0;
+  double factor = 1;              // of the learning rate, in force for `step`
   std::vector<HostTensor> model;  // parameters and buffers, by name
   std::vector<HostTensor> optimizer;
 };

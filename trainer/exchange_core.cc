@@ -25,14 +25,14 @@ ExchangeCore::ExchangeCore(const ExchangeOptions& options, ParameterStore store,
   if (!layout().blocks.empty()) block_plan_ = PlanTreeSum(static_cast<int64_t>(layout().blocks.size()));
 }
 
-StatusOr<Assignment> ExchangeCore::Begin(Step step, View view, LeafRange leaves, const Decisions& decisions) {
+StatusOr<Assignment> ExchangeCore::Begin(Step step, View view, LeafRange leaves) {
   if (open_ || step != step_) {
     return InvalidArgument("begin step ", step, ": ", open_ ? "not finished yet is" : "expected", " step ", step_);
   }
   open_ = true;
   std::fill(offered_.begin(), offered_.end(), false);
-  learning_rate_ = options_.learning_rate(step, decisions.factor);
-  return Assignment{std::move(view), leaves, options_.leaves, learning_rate_, decisions};
+  learning_rate_ = options_.learning_rate(step, decisions_.factor);
+  return Assignment{std::move(view), leaves, options_.leaves, learning_rate_, decisions_};
 }
 
 Status ExchangeCore::Offer(Step step, BucketId bucket) {
@@ -79,10 +79,17 @@ void ExchangeCore::Close(const StepReport& report) {
   if (report.applied) ++updates_;
 }
 
+StatusOr<ExchangeState> ExchangeCore::Snapshot() const {
+  ASSIGN_OR_RETURN(ExchangeState state, store_.Snapshot(step_, updates_));
+  state.factor = decisions_.factor;
+  return state;
+}
+
 void ExchangeCore::Restart(const ExchangeState& state) {
   open_ = false;
   step_ = state.step;
   updates_ = state.updates;
+  decisions_ = {.factor = state.factor};
 }
 
 }  // namespace dtrain

@@ -41,7 +41,7 @@ class ExchangeCore {
   int64_t updates() const { return updates_; }
   bool needs_norm() const { return options_.clip_norm > 0 || options_.nan_policy != NanPolicy::kStop; }
 
-  StatusOr<Assignment> Begin(Step step, View view, LeafRange leaves, const Decisions& decisions);
+  StatusOr<Assignment> Begin(Step step, View view, LeafRange leaves);
   Status Offer(Step step, BucketId bucket);
   Status CheckFinish(Step step) const;  // OK if `step` is open and every bucket was offered
 
@@ -50,7 +50,10 @@ class ExchangeCore {
   // Of the update that applies `report`'s gradient: learning rate of the open step, 1 / weight times the clip coefficient.
   UpdateScalars Scalars(const StepReport& report) const;
 
+  // What holds from the next Begin on; said before Close.
+  void Take(const Decisions& decisions) { decisions_ = decisions; }
   void Close(const StepReport& report);
+  StatusOr<ExchangeState> Snapshot() const;
   void Restart(const ExchangeState& state);
 
  private:
@@ -59,6 +62,7 @@ class ExchangeCore {
   std::vector<Bucket> buckets_;
   std::vector<bool> offered_;
   TreeSumPlan block_plan_;
+  Decisions decisions_;
   Step step_ = 0;
   int64_t updates_ = 0;
   double learning_rate_ = 0;

@@ -18,9 +18,7 @@ class LocalExchange final : public GradientExchange {
   const FlatBuffers& flat() const override { return core_.store().flat(); }
   const std::vector<Bucket>& buckets() const override { return core_.buckets(); }
 
-  StatusOr<Assignment> Begin(Step step, Deadline) override {
-    return core_.Begin(step, View{0, {0}}, LeafRange{0, core_.options().leaves}, decisions_);
-  }
+  StatusOr<Assignment> Begin(Step step, Deadline) override { return core_.Begin(step, View{0, {0}}, LeafRange{0, core_.options().leaves}); }
 
   Status Offer(Step step, BucketId bucket) override { return core_.Offer(step, bucket); }
 
@@ -49,12 +47,12 @@ class LocalExchange final : public GradientExchange {
       for (size_t i = 0; i < buffers.buffers.size(); ++i) buffers.buffers[i] = static_cast<float>(buffers.buffer_sums[i] * share);
     }
     report.apply_s = timer.Lap();
-    decisions_ = core_.options().decide();
+    core_.Take(core_.options().decide());
     core_.Close(report);
     return report;
   }
 
-  StatusOr<ExchangeState> Snapshot() override { return core_.store().Snapshot(core_.step(), core_.updates()); }
+  StatusOr<ExchangeState> Snapshot() override { return core_.Snapshot(); }
 
   Status Load(const ExchangeState& state) override {
     RETURN_IF_ERROR(core_.store().Check(state));
@@ -67,7 +65,6 @@ class LocalExchange final : public GradientExchange {
  private:
   FlatMemory memory_;
   ExchangeCore core_;
-  Decisions decisions_;
   std::vector<double> block_sums_;
 };
 

@@ -96,7 +96,7 @@ StatusOr<ExchangeState> ParameterStore::Snapshot(Step step, int64_t updates) con
                       "lower optim.lr, clip with optim.clip_norm, or set train.nan_policy to skip or roll_back");
     }
   }
-  ExchangeState state{step, updates, {}, {}};
+  ExchangeState state{.step = step, .updates = updates};
   for (const FlatEntry& entry : flat_.layout.entries) {
     state.model.push_back(CopyOut(entry.info, entry.info.name, flat_.parameters, entry.offset));
     for (size_t slot = 0; slot < slots_.size(); ++slot) {

@@ -69,9 +69,7 @@ class ShmExchange final : public GradientExchange {
   const FlatBuffers& flat() const override { return core_.store().flat(); }
   const std::vector<Bucket>& buckets() const override { return core_.buckets(); }
 
-  StatusOr<Assignment> Begin(Step step, Deadline) override {
-    return core_.Begin(step, view_, shares_.of_rank[communicator_->rank()], decisions_);
-  }
+  StatusOr<Assignment> Begin(Step step, Deadline) override { return core_.Begin(step, view_, shares_.of_rank[communicator_->rank()]); }
 
   Status Offer(Step step, BucketId bucket) override { return core_.Offer(step, bucket); }
 
@@ -113,7 +111,7 @@ class ShmExchange final : public GradientExchange {
     return report;
   }
 
-  StatusOr<ExchangeState> Snapshot() override { return core_.store().Snapshot(core_.step(), core_.updates()); }
+  StatusOr<ExchangeState> Snapshot() override { return core_.Snapshot(); }
 
   Status Load(const ExchangeState& state) override {
     // All ranks pass the same state, so they agree on whether it fits.
@@ -140,7 +138,7 @@ class ShmExchange final : public GradientExchange {
     }
     report->weight = TreeSum(shares_.sum_over_ranks, weights);
     report->loss_sum = TreeSum(shares_.sum_over_ranks, losses);
-    decisions_ = headers_[0]->decisions;
+    core_.Take(headers_[0]->decisions);
     return OkStatus();
   }
 
@@ -199,7 +197,6 @@ class ShmExchange final : public GradientExchange {
   std::vector<const float*> gradients_, buffer_sums_;
   std::span<double> block_sums_;
   std::span<float> sums_;
-  Decisions decisions_;
 };
 
 }  // namespace

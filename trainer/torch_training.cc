@@ -230,7 +230,7 @@ class Training {
     state->model = std::move(checkpoint.model);
     state->optimizer = std::move(checkpoint.optimizer);
     RETURN_IF_ERROR(WithExitCode(flat_->LoadOtherTensors(&state->model), ExitCode::kSetUp));
-    factor_ = checkpoint.state.Double("factor", 1);
+    state->factor = factor_ = checkpoint.state.Double("factor", 1);
     elapsed_before_s_ = checkpoint.state.Double("elapsed_s", 0);
     early_stop_.Restore(checkpoint.state.At("early_stop"));
     metrics_ = checkpoint.state.At("metrics").if_map() != nullptr ? checkpoint.state.At("metrics") : Value(Value::Map());
@@ -355,7 +355,7 @@ class Training {
       learning_rate_ = assignment.learning_rate;
       clock_->Lap(Phase::kOther);
       const Decisions& decisions = assignment.decisions;
-      if (decisions.save || decisions.finish) RETURN_IF_ERROR(Save());
+      if (decisions.save) RETURN_IF_ERROR(Save());
       if (decisions.stop) return Stopped();
       if (decisions.finish) break;
       if (writer_) RETURN_IF_ERROR(SaveFailure(writer_->Poll()));
@@ -367,7 +367,6 @@ class Training {
       clock_->Lap(Phase::kExchange);
       clock_->Move(Phase::kExchange, Phase::kOptimizer, report.apply_s);
       samples_ += plan_.batch.global;
-      if (report.applied) ++updates_;
       if (!report.finite) {
         bool again = false;
         RETURN_IF_ERROR(NotFinite(report, &again));
@@ -477,9 +476,9 @@ class Training {
     }
     ExchangeState state;
     RETURN_IF_ERROR(TakeCheckpoint(std::move(*checkpoint), &state));
+    state.factor = factor_ = factor / 2;
     RETURN_IF_ERROR(exchange_->Load(state));
     flat_->TakeBuffers();
-    factor_ = factor / 2;
     ReportText("warning", Cat(what, "; rolled back to step ", state.step, " with the learning rate halved"));
     step_ = state.step;
     *again = true;
@@ -564,15 +563,15 @@ class Training {
     return OkStatus();
   }
 
-  Value StateValue() const {
+  Value StateValue(const ExchangeState& exchanged) const {
     Value state = Value::Map();
     const Cursor cursor = sampler_->CursorAt(step_);
-    state.Set("updates", updates_);
+    state.Set("updates", exchanged.updates);
     state.Set("epoch", cursor.epoch);
     state.Set("cursor.step_in_epoch", cursor.step_in_epoch);
     state.Set("cursor.samples", cursor.samples);
     state.Set("seed", config_.Int("run.seed", 0));
-    state.Set("factor", factor_);
+    state.Set("factor", exchanged.factor);
     state.Set("elapsed_s", ElapsedSeconds());
     state.Set("early_stop", early_stop_.Save());
     state.Set("build", BuildOf(threads_));
@@ -589,6 +588,16 @@ class Training {
     return WithExitCode(Annotate(status, "save a checkpoint"), ExitCodeOf(status, ExitCode::kSetUp));
   }
 
+  // What the exchange holds and what only the model does: frozen parameters, integer buffers.
+  StatusOr<ExchangeState> WholeState() const {
+    auto state = exchange_->Snapshot();
+    if (!state.ok()) {
+      return WithExitCode(state.status(), state.status().code() == StatusCode::kDataLoss ? ExitCode::kDiverged : ExitCode::kSetUp);
+    }
+    for (HostTensor& tensor : flat_->OtherTensors()) state->model.push_back(std::move(tensor));
+    return state;
+  }
+
   // Saves the state before step_, unless that was done already.
   Status Save() {
     if (saved_step_ == step_) return OkStatus();
@@ -597,12 +606,10 @@ class Training {
     if (channel_.rank() != 0) return OkStatus();
     clock_->Lap(Phase::kOther);
     const TimePoint before = SystemClock().Now();
-    auto snapshot = exchange_->Snapshot();
-    if (!snapshot.ok())
-      return WithExitCode(snapshot.status(), snapshot.status().code() == StatusCode::kDataLoss ? ExitCode::kDiverged : ExitCode::kSetUp);
-    Checkpoint checkpoint{
-        .step = step_, .model = std::move(snapshot->model), .optimizer = std::move(snapshot->optimizer), .state = StateValue()};
-    for (HostTensor& tensor : flat_->OtherTensors()) checkpoint.model.push_back(std::move(tensor));
+    ASSIGN_OR_RETURN(ExchangeState whole, WholeState());
+    Checkpoint checkpoint{.step = step_, .state = StateValue(whole)};
+    checkpoint.model = std::move(whole.model);
+    checkpoint.optimizer = std::move(whole.optimizer);
     for (const auto& [alias, name] : flat_->aliases()) checkpoint.model_metadata["alias." + alias] = name;
     double bytes = 0;
     for (const auto* tensors : {&checkpoint.model, &checkpoint.optimizer}) {
@@ -639,7 +646,7 @@ class Training {
     clock_->Lap(Phase::kOther);
     RETURN_IF_ERROR(SaveFailure(writer_->Drain(Deadline::In(kSaveLimit))));
     clock_->Lap(Phase::kSave);
-    ASSIGN_OR_RETURN(const ExchangeState state, exchange_->Snapshot());
+    ASSIGN_OR_RETURN(const ExchangeState state, WholeState());
     ASSIGN_OR_RETURN(const auto checkpoints, store_.List());
     const auto best = BestFirst(checkpoints, RetentionOf(config_));
     Value event = Value::Map();
@@ -686,7 +693,7 @@ class Training {
   Step first_step_ = 0, step_ = 0;
   std::optional<Step> resumed_from_;
   Step saved_step_ = -1, evaluated_step_ = -1;
-  int64_t samples_ = 0, updates_ = 0, saves_done_ = 0, skips_in_a_row_ = 0;
+  int64_t samples_ = 0, saves_done_ = 0, skips_in_a_row_ = 0;
   int roll_backs_ = 0;
   double factor_ = 1, learning_rate_ = 0;
   Value metrics_ = Value::Map();

@@ -200,6 +200,20 @@ TEST_P(ExchangeContract, GoesOnFromASnapshotWithTheSameBits) {
   EXPECT_EQ(BytesOf(Train(Options(), other_ranks, 3, half)), BytesOf(whole));
 }
 
+TEST_P(ExchangeContract, TheFactorOfALoadedStateHoldsFromItsFirstStep) {
+  WithRanks(Options(), GetParam(), [&](GradientExchange& exchange, int) {
+    ExchangeState state = Initial();
+    state.factor = 0.25;
+    ASSERT_TRUE(exchange.Load(state).ok());
+    const auto snapshot = exchange.Snapshot();
+    ASSERT_TRUE(snapshot.ok());
+    EXPECT_EQ(snapshot->factor, 0.25);
+    const auto assignment = exchange.Begin(0, Soon());
+    ASSERT_TRUE(assignment.ok());
+    EXPECT_DOUBLE_EQ(assignment->learning_rate, 0.01 * 0.25);
+  });
+}
+
 TEST_P(ExchangeContract, CallerAppliesAndFindsTheMeanGradient) {
   ExchangeOptions options = Options();
   options.apply = ApplyBy::kCaller;

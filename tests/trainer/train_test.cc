@@ -175,6 +175,25 @@ TEST_F(Train, ResumesExactlyFromAnyStepOnAnyNumberOfRanks) {
   EXPECT_NE(whole, Result("constant")["parameter_hash"]);
 }
 
+// The bias correction of Adam depends on the number of updates since the run's very beginning, whatever came between.
+TEST_F(Train, ResumesTwiceExactlyWithAnOptimizerThatCountsItsUpdates) {
+  const auto hash_at = [&](const std::string& name, int ranks, const std::string& duration) {
+    return Hash(name, ranks,
+                {"train.duration=" + duration, "optim.type=adamw", "optim.momentum=null", "optim.lr=0.003", "optim.schedule.type=constant",
+                 "optim.schedule.warmup=0st", "model.batch_norm=true"});
+  };
+  const std::string whole = hash_at("whole", 1, "60st");
+  hash_at("parts", 2, "10st");
+  hash_at("parts", 1, "25st");
+  EXPECT_EQ(hash_at("parts", 3, "60st"), whole);
+  EXPECT_EQ(Result("parts")["updates"], 60);
+  // The checkpoint says the same of itself.
+  const Outcome inspect = Run({"inspect", "checkpoint", "parts", "--json"});
+  ASSERT_EQ(inspect.code, 0) << inspect.err;
+  EXPECT_EQ(json::parse(inspect.out)["parameter_hash"], whole);
+  EXPECT_EQ(json::parse(inspect.out)["state"]["updates"], 60);
+}
+
 TEST_F(Train, SigtermSavesAndExits75AndTheSameCommandGoesOn) {
   const std::vector<std::string> words = {
       "train", std::string(kConfigs) + "/quickstart.yaml", "-n", "2", "train.duration=100ep", "checkpoint.every=100st"};
