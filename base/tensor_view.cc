@@ -1,6 +1,7 @@
 #include "base/tensor_view.h"
 
 #include "base/check.h"
+#include "base/text.h"
 
 namespace dtrain {
 
@@ -49,5 +50,13 @@ int64_t TensorInfo::elements() const {
   for (const int64_t size : shape) count *= size;
   return count;
 }
+
+std::string ShapeText(std::span<const int64_t> shape) {
+  std::vector<std::string> sizes;
+  for (const int64_t size : shape) sizes.push_back(Cat(size));
+  return Cat("(", Join(sizes, ", "), ")");
+}
+
+std::string TypeAndShapeText(const TensorInfo& info) { return Cat(SafetensorsName(info.dtype), " ", ShapeText(info.shape)); }
 
 }  // namespace dtrain

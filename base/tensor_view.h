@@ -25,6 +25,9 @@ struct TensorInfo {
   bool operator==(const TensorInfo&) const = default;
 };
 
+std::string ShapeText(std::span<const int64_t> shape);  // "(3, 224, 224)"
+std::string TypeAndShapeText(const TensorInfo& info);   // "F32 (3, 224, 224)"
+
 // A tensor whose bytes lie somewhere else, dense and in row-major order.
 struct TensorView {
   TensorInfo info;

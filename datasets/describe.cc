@@ -103,12 +103,6 @@ std::string Short(double number) {
   return text;
 }
 
-std::string Shape(const std::vector<int64_t>& sizes) {
-  std::vector<std::string> parts;
-  for (const int64_t size : sizes) parts.push_back(Cat(size));
-  return Cat("(", Join(parts, ", "), ")");
-}
-
 std::string Summary(const NumberSummary& numbers) {
   std::string text = Cat(Short(numbers.min), " to ", Short(numbers.max), ", mean ", Short(numbers.mean), ", std ", Short(numbers.std()));
   if (numbers.others > 0) text += Cat(", ", WithCommas(numbers.others), " not finite");
@@ -245,7 +239,7 @@ std::string ToText(const DatasetDescription& description) {
   const DatasetSchema& schema = description.schema;
   std::string text = Cat(description.note, "\n");
   text += Cat("task         ", TaskTypeName(schema.task), schema.classes > 0 ? Cat(", ", schema.classes, " classes") : "", "\n");
-  text += Cat("input        ", Shape(schema.input_shape), " ", SafetensorsName(schema.input_dtype), "\n");
+  text += Cat("input        ", ShapeText(schema.input_shape), " ", SafetensorsName(schema.input_dtype), "\n");
   text += Cat("target       ", SafetensorsName(schema.target_dtype), "\n");
   text +=
       Cat("samples      ", WithCommas(description.train_samples), " to train, ", WithCommas(description.valid_samples), " to validate\n");

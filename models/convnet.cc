@@ -3,6 +3,7 @@
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
+#include "base/tensor_view.h"
 #include "models/model.h"
 
 namespace dtrain {
@@ -30,10 +31,8 @@ StatusOr<std::shared_ptr<Model>> MakeConvNet(const ModelSettings& settings) {
   const auto& shape = settings.input_shape;
   constexpr int64_t kSizeMin = kKernel + kPool - 1;
   if (shape.size() != 3 || shape[1] < kSizeMin || shape[2] < kSizeMin) {
-    std::vector<std::string> sizes;
-    for (const int64_t size : shape) sizes.push_back(Cat(size));
-    return WithHint(InvalidArgument("make model 'convnet': a sample has shape (", Join(sizes, ", "),
-                                    "); expected (channels, height, width) with at least ", kSizeMin, " x ", kSizeMin, " pixels"),
+    return WithHint(InvalidArgument("make model 'convnet': a sample has shape ", ShapeText(shape),
+                                    "; expected (channels, height, width) with at least ", kSizeMin, " x ", kSizeMin, " pixels"),
                     "use an image set such as mnist, or model.type: mlp");
   }
   const int64_t height = (shape[1] - kKernel + 1) / kPool, width = (shape[2] - kKernel + 1) / kPool;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cluster/thread_budget.h"
+
 namespace dtrain {
 namespace {
 
@@ -134,6 +136,40 @@ StatusOr<JobPlan> MakeJobPlan(const Value& config, int ranks, int64_t train_samp
   const double base = config.Double("optim.lr", 0.01);
   exchange.learning_rate = [schedule, base](Step step, double factor) { return LearningRate(schedule, base, step, factor); };
   return plan;
+}
+
+int ConfiguredThreads(const Value& config, int ranks) {
+  if (config.At("train.threads").if_int() != nullptr) return static_cast<int>(config.Int("train.threads", 1));
+  return ThreadsPerRank(UsableCores(), ranks, config.Bool("run.reproducible", false));
+}
+
+RetentionPolicy RetentionOf(const Value& config) {
+  RetentionPolicy policy{.keep_last = static_cast<int>(config.Int("checkpoint.keep_last", 2))};
+  if (!config.At("checkpoint.keep_best").is_null()) {
+    policy.keep_best = static_cast<int>(config.Int("checkpoint.keep_best.count", 1));
+    policy.metric = config.String("checkpoint.keep_best.metric", "valid_accuracy");
+    policy.metric_is_better_when_larger = config.String("checkpoint.keep_best.mode", "max") == "max";
+  }
+  return policy;
+}
+
+EarlyStop EarlyStopOf(const Value& config) {
+  EarlyStop rule;
+  if (config.At("train.early_stop").is_null()) return rule;
+  rule.metric = config.String("train.early_stop.metric", "valid_accuracy");
+  rule.larger_is_better = config.String("train.early_stop.mode", "max") == "max";
+  rule.patience = config.Int("train.early_stop.patience", 3);
+  return rule;
+}
+
+std::string OptimizerText(const Value& config) {
+  std::string text = Cat(config.String("optim.type", "sgd"), ", learning rate ", config.Double("optim.lr", 0));
+  if (const double momentum = config.Double("optim.momentum", 0); momentum > 0) text += Cat(", momentum ", momentum);
+  if (const std::string schedule = config.String("optim.schedule.type", "constant"); schedule != "constant")
+    text += Cat(", ", schedule, " schedule");
+  if (const std::string warmup = config.String("optim.schedule.warmup", "0st"); warmup != "0st") text += Cat(", warm-up ", warmup);
+  if (const double norm = config.Double("optim.clip_norm", 0); norm > 0) text += Cat(", clipped at norm ", norm);
+  return text;
 }
 
 }  // namespace dtrain

@@ -8,8 +8,10 @@
 #include "base/value.h"
 #include "datasets/sampler.h"
 #include "optim/schedule.h"
+#include "trainer/checkpoint/checkpoint_store.h"
 #include "trainer/config/batch_equation.h"
 #include "trainer/config/duration.h"
+#include "trainer/evaluation.h"
 #include "trainer/exchange.h"
 
 namespace dtrain {
@@ -44,6 +46,13 @@ struct JobPlan {
 
 // kInvalidArgument (exit code kConfiguration) for what does not fit together; the message names the keys.
 StatusOr<JobPlan> MakeJobPlan(const Value& config, int ranks, int64_t train_samples);
+
+// Computing threads of a rank: train.threads, or by the cores where it is auto.
+int ConfiguredThreads(const Value& config, int ranks);
+RetentionPolicy RetentionOf(const Value& config);
+EarlyStop EarlyStopOf(const Value& config);
+// "adamw, learning rate 0.001, cosine schedule, warm-up 1ep, clipped at norm 1"
+std::string OptimizerText(const Value& config);
 
 // The sampler of the plan over `samples` samples.
 SamplerOptions PlannedSampler(const Value& config, const JobPlan& plan);

@@ -23,12 +23,6 @@ HostTensor CopyOut(const TensorInfo& info, const std::string& name, std::span<co
 
 std::string SlotTensorName(const std::string& slot, const std::string& tensor) { return Cat(slot, "/", tensor); }
 
-std::string ShapeText(const TensorInfo& info) {
-  std::vector<std::string> sizes;
-  for (const int64_t size : info.shape) sizes.push_back(Cat(size));
-  return Cat(SafetensorsName(info.dtype), " (", Join(sizes, ", "), ")");
-}
-
 using TensorsByName = std::map<std::string, const HostTensor*>;
 
 TensorsByName ByName(const std::vector<HostTensor>& tensors) {
@@ -41,12 +35,12 @@ TensorsByName ByName(const std::vector<HostTensor>& tensors) {
 void Expect(const std::string& name, const TensorInfo& expected, TensorsByName& found, std::vector<std::string>& problems) {
   const auto entry = found.find(name);
   if (entry == found.end()) {
-    problems.push_back(Cat(name, ": missing; expected ", ShapeText(expected)));
+    problems.push_back(Cat(name, ": missing; expected ", TypeAndShapeText(expected)));
     return;
   }
   const TensorInfo& info = entry->second->info;
   if (info.dtype != expected.dtype || info.shape != expected.shape) {
-    problems.push_back(Cat(name, ": found ", ShapeText(info), ", expected ", ShapeText(expected)));
+    problems.push_back(Cat(name, ": found ", TypeAndShapeText(info), ", expected ", TypeAndShapeText(expected)));
   }
   DTRAIN_CHECK(static_cast<int64_t>(entry->second->bytes.size()) == info.bytes());
   found.erase(entry);

@@ -39,41 +39,6 @@ constexpr Step kWarmUpSteps = 20;  // left out of samples_per_s
 constexpr int kRollBacksMax = 5;
 constexpr int64_t kSkipsInARowMax = 100;
 
-int ThreadsOf(const Value& config, int ranks) {
-  if (config.At("train.threads").if_int() != nullptr) return static_cast<int>(config.Int("train.threads", 1));
-  return ThreadsPerRank(UsableCores(), ranks, config.Bool("run.reproducible", false));
-}
-
-RetentionPolicy RetentionOf(const Value& config) {
-  RetentionPolicy policy{.keep_last = static_cast<int>(config.Int("checkpoint.keep_last", 2))};
-  if (!config.At("checkpoint.keep_best").is_null()) {
-    policy.keep_best = static_cast<int>(config.Int("checkpoint.keep_best.count", 1));
-    policy.metric = config.String("checkpoint.keep_best.metric", "valid_accuracy");
-    policy.metric_is_better_when_larger = config.String("checkpoint.keep_best.mode", "max") == "max";
-  }
-  return policy;
-}
-
-EarlyStop EarlyStopOf(const Value& config) {
-  EarlyStop rule;
-  if (config.At("train.early_stop").is_null()) return rule;
-  rule.metric = config.String("train.early_stop.metric", "valid_accuracy");
-  rule.larger_is_better = config.String("train.early_stop.mode", "max") == "max";
-  rule.patience = config.Int("train.early_stop.patience", 3);
-  return rule;
-}
-
-// "adamw, learning rate 0.001, cosine schedule with 1ep of warm-up, clipped at norm 1"
-std::string OptimizerText(const Value& config) {
-  std::string text = Cat(config.String("optim.type", "sgd"), ", learning rate ", config.Double("optim.lr", 0));
-  if (const double momentum = config.Double("optim.momentum", 0); momentum > 0) text += Cat(", momentum ", momentum);
-  if (const std::string schedule = config.String("optim.schedule.type", "constant"); schedule != "constant")
-    text += Cat(", ", schedule, " schedule");
-  if (const std::string warmup = config.String("optim.schedule.warmup", "0st"); warmup != "0st") text += Cat(", warm-up ", warmup);
-  if (const double norm = config.Double("optim.clip_norm", 0); norm > 0) text += Cat(", clipped at norm ", norm);
-  return text;
-}
-
 // What must be equal on all ranks, and on a resume in reproducible mode, for the same bits.
 Value BuildOf(int threads) {
   Value build = Value::Map();
@@ -105,7 +70,7 @@ class Training {
   // ---- before the first step
 
   Status SetUp() {
-    threads_ = ThreadsOf(config_, channel_.world_size());
+    threads_ = ConfiguredThreads(config_, channel_.world_size());
     ASSIGN_OR_RETURN(Session session, OpenSession(config_, threads_));
     session_.emplace(std::move(session));
     ASSIGN_OR_RETURN(FlatModel flat, FlatModel::Make(session_->model));

@@ -7,9 +7,9 @@
 #include <cstdio>
 #include <functional>
 
-#include "cluster/thread_budget.h"
 #include "datasets/loader.h"
 #include "trainer/cli/cli.h"
+#include "trainer/job_plan.h"
 #include "trainer/report/run_directory.h"
 #include "trainer/report/tables.h"
 #include "trainer/start_state.h"
@@ -33,10 +33,7 @@ StatusOr<LoadedRun> LoadRun(const Arguments& arguments, const VerbSpec& spec) {
   if (!config.ok()) return WithExitCode(config.status(), ExitCode::kConfiguration);
   ASSIGN_OR_RETURN(const std::string path, CheckpointOf(run, arguments.Get("checkpoint")));
   ASSIGN_OR_RETURN(auto tensors, LoadInitialTensors(PosixStorage(), path, {}));
-  const int threads = config->values.At("train.threads").if_int() != nullptr
-                          ? static_cast<int>(config->values.Int("train.threads", 1))
-                          : ThreadsPerRank(UsableCores(), 1, config->values.Bool("run.reproducible", false));
-  ASSIGN_OR_RETURN(Session session, OpenSession(config->values, threads));
+  ASSIGN_OR_RETURN(Session session, OpenSession(config->values, ConfiguredThreads(config->values, 1)));
   const Status loaded = LoadModelTensors(*session.model, tensors);
   if (!loaded.ok()) return WithExitCode(Annotate(loaded, path), ExitCode::kSetUp);
   session.model->eval();
@@ -128,10 +125,9 @@ StatusOr<ExitCode> InspectModelVerb(const Arguments& arguments, const VerbSpec& 
   int64_t parameters = 0;
   std::string text = Cat("model ", config.values.String("model.type", ""), "\n");
   const auto add = [&](const char* kind, const std::string& name, const torch::Tensor& tensor) {
-    std::vector<std::string> sizes;
-    for (const int64_t size : tensor.sizes()) sizes.push_back(Cat(size));
-    text += Cat("  ", name, "  (", Join(sizes, ", "), ")  ", WithCommas(tensor.numel()), kind, "\n");
-    tensors.push_back(Value::List{name, Cat("(", Join(sizes, ", "), ")"), tensor.numel()});
+    const std::string shape = ShapeText(tensor.sizes().vec());
+    text += Cat("  ", name, "  ", shape, "  ", WithCommas(tensor.numel()), kind, "\n");
+    tensors.push_back(Value::List{name, shape, tensor.numel()});
   };
   for (const auto& item : session.model->named_parameters()) {
     add(item.value().requires_grad() ? "" : "  frozen", item.key(), item.value());

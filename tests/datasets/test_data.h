@@ -24,10 +24,10 @@ inline std::string RealDataFolder() {
 }
 
 // At the head of a test that reads `path` of the real data; the reason is printed, the test counted as skipped.
-#define DTRAIN_NEEDS_DATA(path)                                                                                      \
-  if (!std::filesystem::exists(::dtrain::RealDataFolder() + "/" + (path))) {                                         \
-    GTEST_SKIP() << "no " << (path) << " in " << ::dtrain::RealDataFolder() << " (DTRAIN_DATA says where data lie)"; \
-  }                                                                                                                  \
+#define DTRAIN_NEEDS_DATA(path)                                                                                                   \
+  if (!std::filesystem::exists(::dtrain::RealDataFolder() + "/" + (path))) {                                                      \
+    GTEST_SKIP() << "no data: " << (path) << " is not in " << ::dtrain::RealDataFolder() << " (DTRAIN_DATA says where data lie)"; \
+  }                                                                                                                               \
   static_assert(true)
 
 // An empty folder, removed at the end of the scope.

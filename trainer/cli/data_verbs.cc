@@ -22,12 +22,6 @@ StatusOr<ExitCode> InspectData(const Arguments& arguments, const VerbSpec& spec)
   return ExitCode::kDone;
 }
 
-std::string ShapeText(const TensorInfo& info) {
-  std::vector<std::string> sizes;
-  for (const int64_t size : info.shape) sizes.push_back(Cat(size));
-  return Cat(SafetensorsName(info.dtype), " (", Join(sizes, ", "), ")");
-}
-
 StatusOr<ExitCode> InspectCheckpoint(const Arguments& arguments, const VerbSpec& spec) {
   if (arguments.words().size() != 2) return UsageError(spec, "expected inspect checkpoint PATH");
   std::string path = arguments.words()[1];
@@ -45,7 +39,7 @@ StatusOr<ExitCode> InspectCheckpoint(const Arguments& arguments, const VerbSpec&
     value.Set("state", checkpoint.state);
     for (const auto& [part, tensors] : {std::pair("model", &checkpoint.model), std::pair("optimizer", &checkpoint.optimizer)}) {
       Value::List list;
-      for (const HostTensor& tensor : *tensors) list.push_back(Value::List{tensor.info.name, ShapeText(tensor.info)});
+      for (const HostTensor& tensor : *tensors) list.push_back(Value::List{tensor.info.name, TypeAndShapeText(tensor.info)});
       value.Set(part, list);
     }
     Print(value.ToJson() + "\n");
@@ -55,7 +49,7 @@ StatusOr<ExitCode> InspectCheckpoint(const Arguments& arguments, const VerbSpec&
             "\n"));
   for (const auto& [part, tensors] : {std::pair("model", &checkpoint.model), std::pair("optimizer", &checkpoint.optimizer)}) {
     Print(Cat(part, ": ", tensors->size(), " tensors\n"));
-    for (const HostTensor& tensor : *tensors) Print(Cat("  ", tensor.info.name, "  ", ShapeText(tensor.info), "\n"));
+    for (const HostTensor& tensor : *tensors) Print(Cat("  ", tensor.info.name, "  ", TypeAndShapeText(tensor.info), "\n"));
   }
   if (checkpoint.state.At("metrics").if_map() != nullptr) Print(Cat("metrics: ", checkpoint.state.At("metrics").ToJson(), "\n"));
   return ExitCode::kDone;

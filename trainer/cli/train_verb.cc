@@ -6,11 +6,11 @@
 
 #include "allreduce/shm_communicator.h"
 #include "cluster/launcher.h"
-#include "cluster/thread_budget.h"
 #include "trainer/checkpoint/checkpoint_store.h"
 #include "trainer/checkpoint/json_value.h"
 #include "trainer/cli/cli.h"
 #include "trainer/config/batch_equation.h"
+#include "trainer/job_plan.h"
 #include "trainer/report/environment.h"
 #include "trainer/report/recorder.h"
 #include "trainer/report/result.h"
@@ -75,13 +75,6 @@ StatusOr<Value> FinishedResult(const RunDirectory& directory, const Config& conf
   return ReadResult(PosixStorage(), directory.result());
 }
 
-std::vector<std::string> RankEnvironment(const Config& config, int64_t ranks) {
-  const int64_t threads = config.values.At("train.threads").if_int() != nullptr
-                              ? config.values.Int("train.threads", 1)
-                              : ThreadsPerRank(UsableCores(), static_cast<int>(ranks), config.values.Bool("run.reproducible", false));
-  return {Cat("OMP_NUM_THREADS=", threads)};
-}
-
 // Shows what a dry run found out; writes nothing.
 StatusOr<ExitCode> DryRun(LaunchOptions launch, const Arguments& arguments) {
   std::string pattern = (std::filesystem::temp_directory_path() / "dtrain-dry-run-XXXXXX").string();
@@ -137,7 +130,7 @@ StatusOr<ExitCode> TrainVerb(const Arguments& arguments, const VerbSpec& spec, c
   LaunchOptions launch;
   launch.command = {rank_program};
   launch.ranks = static_cast<int>(ranks);
-  launch.environment = RankEnvironment(config, ranks);
+  launch.environment = {Cat("OMP_NUM_THREADS=", ConfiguredThreads(config.values, static_cast<int>(ranks)))};
   launch.run_directory = directory.path();
   launch.deadline = FromSeconds(config.values.Double("strategy.deadline", 5));
   launch.stall = FromSeconds(config.values.Double("strategy.stall", 600));
