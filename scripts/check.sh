@@ -39,7 +39,7 @@ run_tests() {
   ctest --test-dir "$build" --output-on-failure --no-tests=error -j 2 "$@" 2>&1 | tee "$log" | grep -vE '^ *[0-9]+/[0-9]+ Test .* Passed|^ *Start ' || true
   grep -q '^100% tests passed' "$log" || { echo "check: tests failed in $build" >&2; exit 1; }
   # CTest's log has each test's own output, the reason of a skip on the line behind "Skipped" or on its own.
-  skipped=$(grep -aE 'no data: |: Skipped$' -A1 "$build/Testing/Temporary/LastTest.log" | grep -avE ': Skipped$|^--$|^$|^\[' | sort | uniq -c || true)
+  skipped=$(grep -aE 'no data: |: Skipped$' -A1 "$build/Testing/Temporary/LastTest.log" | grep -avE ': Skipped$|^--$|^$|^\[|^<end of' | sort | uniq -c || true)
   [ -z "$skipped" ] || printf 'skipped, and why:\n%s\n' "$skipped"
   if [ -n "${DTRAIN_DATA:-}" ] && grep -q 'no data: ' <<<"$skipped"; then
     echo "check: tests of data were skipped though DTRAIN_DATA is $DTRAIN_DATA" >&2

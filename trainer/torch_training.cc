@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <malloc.h>
 #include <torch/version.h>
 
 #include <algorithm>
@@ -124,9 +125,8 @@ class Training {
 
   // Puts in place what the run starts from: a checkpoint of its own, a file of somebody else's, or the initial values.
   Status StartState() {
-    const ExchangeState initial = flat_->InitialState();
     ASSIGN_OR_RETURN(std::optional<Checkpoint> checkpoint, ResumeFrom());
-    ExchangeState state = initial;
+    ExchangeState state;
     if (checkpoint) {
       RETURN_IF_ERROR(CheckResume(checkpoint->state));
       RETURN_IF_ERROR(TakeCheckpoint(std::move(*checkpoint), &state));
@@ -136,6 +136,8 @@ class Training {
       if (!tensors.ok()) return WithExitCode(tensors.status(), ExitCodeOf(tensors.status(), ExitCode::kSetUp));
       state.model = *std::move(tensors);
       RETURN_IF_ERROR(WithExitCode(flat_->LoadOtherTensors(&state.model), ExitCode::kSetUp));
+    } else {
+      state = flat_->InitialState();
     }
     const Status loaded = exchange_->Load(state);
     if (!loaded.ok()) return WithExitCode(Annotate(loaded, resumed_from_ ? "resume" : "start"), ExitCodeOf(loaded, ExitCode::kSetUp));
@@ -379,7 +381,10 @@ class Training {
       if (look_for_unused) flat_->TakeGradientsAway();
       const LossSum loss = session_->loss.Sum(session_->model->forward(InputsOf(**batch)), TargetsOf(**batch));
       loss.sum.backward();
-      if (look_for_unused) RETURN_IF_ERROR(CheckUnused(flat_->GiveGradientsBack()));
+      if (look_for_unused) {
+        RETURN_IF_ERROR(CheckUnused(flat_->GiveGradientsBack()));
+        malloc_trim(0);  // else the heap keeps what these gradients took: one more copy of the model for the whole run
+      }
       flat_->AddLeafBuffers();
       const double leaf_loss = loss.sum.item<double>();
       input->finite = input->finite && std::isfinite(leaf_loss);
