@@ -49,16 +49,6 @@ void AddInto(std::span<float> right, std::span<const float> left) {
   ForEachElement(static_cast<int64_t>(right.size()), [to = right.data(), from = left.data()](int64_t i) { to[i] += from[i]; });
 }
 
-void MoveInto(std::span<float> to, std::span<float> from) {
-  DTRAIN_CHECK(to.size() == from.size());
-  // By blocks, so that a block is cleared while it is in the cache.
-  for (size_t begin = 0; begin < from.size(); begin += kBlockElements) {
-    const size_t bytes = std::min<size_t>(kBlockElements, from.size() - begin) * sizeof(float);
-    std::memcpy(to.data() + begin, from.data() + begin, bytes);
-    std::memset(from.data() + begin, 0, bytes);
-  }
-}
-
 void TreeSumBlock(const TreeSumPlan& plan, std::span<const float* const> operands, int64_t count, float* out) {
   DTRAIN_CHECK(!operands.empty() && plan.merges_after.size() == operands.size());
   DTRAIN_CHECK(count >= 0 && count <= kBlockElements);

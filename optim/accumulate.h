@@ -11,9 +11,6 @@ namespace dtrain {
 // right = left + right: the sum of two siblings of the tree takes the place of the right one. Equal lengths.
 void AddInto(std::span<float> right, std::span<const float> left);
 
-// Moves the values of `from` to `to` and leaves zeros in `from`. Equal lengths, no overlap.
-void MoveInto(std::span<float> to, std::span<float> from);
-
 // out[i] = the sum of operands[0][i], operands[1][i], ... in the order of `plan`, for i in [0, count). `count` is at most
 // kBlockElements; `out` overlaps no operand. Allocates nothing.
 void TreeSumBlock(const TreeSumPlan& plan, std::span<const float* const> operands, int64_t count, float* out);

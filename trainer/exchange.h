@@ -26,6 +26,12 @@ enum class ApplyBy {
   kCaller,    // the caller: Finish leaves the reduced gradient in the gradient buffer and touches no parameter
 };
 
+// Where a rank's gradient lies when it is offered.
+enum class GradientPlace {
+  kFlat,     // all of it in flat().gradients
+  kInPlace,  // what this rank itself reads stays where backward left it, so it is never copied; not with ApplyBy::kCaller
+};
+
 // What to do with a step whose loss or gradient is not finite.
 enum class NanPolicy { kStop, kSkip, kRollBack };
 
@@ -34,10 +40,15 @@ enum class NanPolicy { kStop, kSkip, kRollBack };
 struct FlatBuffers {
   FlatLayout layout;
   std::span<float> parameters;  // P; on one host all ranks may share one copy, so only the exchange writes here
-  std::span<float> gradients;   // P; Begin leaves it as it is, the caller clears it before it accumulates
+  // P less kept.size(): the gradient without the elements of `kept`, in order. Begin leaves it, the caller overwrites it.
+  std::span<float> gradients;
+  ElementRange kept;  // what the exchange reads where backward left it (StepInput::gradients_of); begins and ends on blocks
   FlatLayout buffer_layout;
   std::span<float> buffers;      // F; what every leaf of the step starts from
   std::span<float> buffer_sums;  // F; the sum over this rank's leaves, in tree order, of the buffers after the leaf
+
+  // Where element `element` of the layout, which is not in `kept`, lies in `gradients`.
+  float* gradient(int64_t element) const { return gradients.data() + element - (element < kept.end ? 0 : kept.size()); }
 };
 
 // Decisions that all ranks must take in the same step. Made in one place (the coordinator), carried by Begin.
@@ -64,6 +75,8 @@ struct StepInput {
   double weight = 0;  // samples, tokens or class weights behind the gradient sum
   double loss_sum = 0;
   bool finite = true;  // false if this rank saw a loss that is not
+  // Where the gradient of each entry of the layout lies; read only for elements in flat().kept, empty if there are none.
+  std::span<const float* const> gradients_of;
 };
 
 struct StepReport {
@@ -87,8 +100,13 @@ struct ExchangeState {
   std::vector<HostTensor> optimizer;
 };
 
+// Calls body(begin, end) for ranges that cover [0, count), each of at least `grain` but the last, at once where there are
+// threads for it. Returns when all are done.
+using ParallelFor = std::function<void(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body)>;
+
 struct ExchangeOptions {
   ApplyBy apply = ApplyBy::kExchange;
+  GradientPlace place = GradientPlace::kFlat;
   int64_t leaves = 1;         // M, leaves of a step over all ranks
   bool reproducible = false;  // sums in the tree over the leaves: M is a power of two
   OptimizerOptions optimizer;
@@ -102,6 +120,8 @@ struct ExchangeOptions {
   // Asked once a step, on rank 0 only; what it says holds on all ranks from the next Begin.
   std::function<Decisions()> decide = [] { return Decisions{}; };
   BucketOptions buckets;
+  // The threads of this rank. Element by element and block by block, so that bits do not depend on them.
+  ParallelFor parallel_for = [](int64_t count, int64_t, const auto& body) { body(0, count); };
 };
 
 class GradientExchange {

@@ -12,6 +12,11 @@ Status CheckExchangeOptions(const ExchangeOptions& options) {
   if (!(options.clip_norm >= 0))
     return InvalidArgument("make a gradient exchange: clip_norm is ", options.clip_norm, "; expected 0 or more");
   if (options.groups.empty()) return InvalidArgument("make a gradient exchange: no parameter group; expected at least one");
+  if (options.place == GradientPlace::kInPlace && options.apply == ApplyBy::kCaller) {
+    return InvalidArgument(
+        "make a gradient exchange: a caller that applies finds the gradient in the flat buffer; expected "
+        "GradientPlace::kFlat");
+  }
   return OkStatus();
 }
 
@@ -23,6 +28,11 @@ void Scale(std::span<float> values, double factor) {
 ExchangeCore::ExchangeCore(const ExchangeOptions& options, ParameterStore store, std::vector<Bucket> buckets)
     : options_(options), store_(std::move(store)), buckets_(std::move(buckets)), offered_(buckets_.size()) {
   if (!layout().blocks.empty()) block_plan_ = PlanTreeSum(static_cast<int64_t>(layout().blocks.size()));
+  int32_t entry = 0;
+  for (const ElementRange& block : layout().blocks) {
+    while (block.begin >= layout().entries[entry].range().end) ++entry;
+    entry_of_block_.push_back(entry);
+  }
 }
 
 StatusOr<Assignment> ExchangeCore::Begin(Step step, View view, LeafRange leaves) {
@@ -46,14 +56,26 @@ Status ExchangeCore::Offer(Step step, BucketId bucket) {
   return OkStatus();
 }
 
-Status ExchangeCore::CheckFinish(Step step) const {
+Status ExchangeCore::CheckFinish(Step step, const StepInput& input) const {
   if (!open_ || step != step_)
     return InvalidArgument("finish step ", step, ": expected step ", step_, open_ ? "" : ", which has not begun");
   const auto missing = std::find(offered_.begin(), offered_.end(), false);
   if (missing != offered_.end()) {
     return InvalidArgument("finish step ", step, ": bucket ", missing - offered_.begin(), " of ", offered_.size(), " was never offered");
   }
+  const size_t in_place = store_.flat().kept.size() > 0 ? layout().entries.size() : 0;
+  if (input.gradients_of.size() != in_place) {
+    return InvalidArgument("finish step ", step, ": ", input.gradients_of.size(), " gradients are given in place; expected ", in_place);
+  }
   return OkStatus();
+}
+
+const float* ExchangeCore::gradient_of_block(size_t index, const StepInput& input) const {
+  const FlatBuffers& flat = store_.flat();
+  const int64_t begin = layout().blocks[index].begin;
+  if (begin < flat.kept.begin || begin >= flat.kept.end) return flat.gradient(begin);
+  const int32_t entry = entry_of_block_[index];
+  return input.gradients_of[entry] + (begin - layout().entries[entry].offset);
 }
 
 void ExchangeCore::TakeNorm(const std::vector<double>& block_square_sums, StepReport* report) const {

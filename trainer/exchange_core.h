@@ -43,7 +43,9 @@ class ExchangeCore {
 
   StatusOr<Assignment> Begin(Step step, View view, LeafRange leaves);
   Status Offer(Step step, BucketId bucket);
-  Status CheckFinish(Step step) const;  // OK if `step` is open and every bucket was offered
+  Status CheckFinish(Step step, const StepInput& input) const;  // OK if `step` is open, every bucket offered, `input` whole
+  // This rank's gradient of block `index` of the layout.
+  const float* gradient_of_block(size_t index, const StepInput& input) const;
 
   // Puts the norm of the mean gradient into `report` from the square sums of all blocks; not finite if they are not.
   void TakeNorm(const std::vector<double>& block_square_sums, StepReport* report) const;
@@ -61,6 +63,7 @@ class ExchangeCore {
   ParameterStore store_;
   std::vector<Bucket> buckets_;
   std::vector<bool> offered_;
+  std::vector<int32_t> entry_of_block_;
   TreeSumPlan block_plan_;
   Decisions decisions_;
   Step step_ = 0;

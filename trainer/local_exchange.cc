@@ -10,6 +10,8 @@
 namespace dtrain {
 namespace {
 
+constexpr int64_t kBlocksAtLeast = 8;  // for a thread: below, starting it costs more than it gains
+
 class LocalExchange final : public GradientExchange {
  public:
   LocalExchange(const ExchangeOptions& options, ParameterStore store, std::vector<Bucket> buckets, FlatMemory memory)
@@ -23,15 +25,12 @@ class LocalExchange final : public GradientExchange {
   Status Offer(Step step, BucketId bucket) override { return core_.Offer(step, bucket); }
 
   StatusOr<StepReport> Finish(Step step, const StepInput& input, Deadline) override {
-    RETURN_IF_ERROR(core_.CheckFinish(step));
+    RETURN_IF_ERROR(core_.CheckFinish(step, input));
     PhaseTimer timer;
     StepReport report{.weight = input.weight, .loss_sum = input.loss_sum, .finite = input.finite};
-    const FlatBuffers& buffers = flat();
     if (report.finite && core_.needs_norm()) {
-      const auto& blocks = core_.layout().blocks;
-      for (size_t i = 0; i < blocks.size(); ++i) {
-        block_sums_[i] = BlockSquareSum(std::span<const float>(buffers.gradients).subspan(blocks[i].begin, blocks[i].size()));
-      }
+      ForBlocks(input,
+                [this](size_t block, ElementRange, std::span<const float> gradients) { block_sums_[block] = BlockSquareSum(gradients); });
       core_.TakeNorm(block_sums_, &report);
     }
     report.reduce_s = timer.Lap();
@@ -39,10 +38,12 @@ class LocalExchange final : public GradientExchange {
     if (report.applied) {
       const UpdateScalars scalars = core_.Scalars(report);
       if (core_.options().apply == ApplyBy::kExchange) {
-        core_.store().Apply(scalars, {0, core_.layout().elements}, buffers.gradients);
+        ForBlocks(input,
+                  [&](size_t, ElementRange range, std::span<const float> gradients) { core_.store().Apply(scalars, range, gradients); });
       } else {
-        Scale(buffers.gradients, scalars.gradient_scale);
+        Scale(flat().gradients, scalars.gradient_scale);
       }
+      const FlatBuffers& buffers = flat();
       const double share = 1.0 / static_cast<double>(core_.options().leaves);
       for (size_t i = 0; i < buffers.buffers.size(); ++i) buffers.buffers[i] = static_cast<float>(buffers.buffer_sums[i] * share);
     }
@@ -63,6 +64,18 @@ class LocalExchange final : public GradientExchange {
   }
 
  private:
+  // visit(index, range, its gradients) for every block, on all threads. Padding between tensors is left out: its
+  // gradients are zero and its parameters are never read.
+  template <typename Visit>
+  void ForBlocks(const StepInput& input, const Visit& visit) const {
+    const auto& blocks = core_.layout().blocks;
+    core_.options().parallel_for(static_cast<int64_t>(blocks.size()), kBlocksAtLeast, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        visit(i, blocks[i], std::span(core_.gradient_of_block(i, input), blocks[i].size()));
+      }
+    });
+  }
+
   FlatMemory memory_;
   ExchangeCore core_;
   std::vector<double> block_sums_;
@@ -79,8 +92,9 @@ StatusOr<std::unique_ptr<GradientExchange>> MakeLocalExchange(const ExchangeOpti
   ASSIGN_OR_RETURN(auto buckets, PlanBuckets(layout, options.buckets));
   const int64_t elements = layout.elements, buffer_elements = buffer_layout.elements;
   const auto slot_count = static_cast<int64_t>(optimizer->slot_names().size());
-  ASSIGN_OR_RETURN(auto memory, FlatMemory::Make({elements, elements, buffer_elements, buffer_elements, slot_count * elements}));
-  FlatBuffers flat{layout, memory.part(0), memory.part(1), buffer_layout, memory.part(2), memory.part(3)};
+  const int64_t kept = options.place == GradientPlace::kInPlace ? elements : 0;
+  ASSIGN_OR_RETURN(auto memory, FlatMemory::Make({elements, elements - kept, buffer_elements, buffer_elements, slot_count * elements}));
+  FlatBuffers flat{layout, memory.part(0), memory.part(1), {0, kept}, buffer_layout, memory.part(2), memory.part(3)};
   std::vector<std::span<float>> slots;
   for (int64_t slot = 0; slot < slot_count; ++slot) slots.push_back(memory.part(4).subspan(slot * elements, elements));
   ParameterStore store(std::move(flat), std::move(slots), std::move(optimizer), options.groups);

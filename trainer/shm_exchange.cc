@@ -1,5 +1,6 @@
 #include "trainer/shm_exchange.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -24,12 +25,12 @@ struct StepHeader {
 // Where things lie in the regions, in floats. All offsets are multiples of a cache line.
 struct SegmentLayout {
   static constexpr int64_t kHeaderFloats = 64;
-  int64_t elements, buffer_elements, slots, blocks;
-  bool sums_needed, parameters_shared;
+  int64_t elements, gradient_elements, buffer_elements, slots, blocks;
+  bool sums_needed, parameters_shared, own_slice_kept;
 
   static int64_t Aligned(int64_t floats) { return (floats + 15) / 16 * 16; }
   int64_t gradients() const { return kHeaderFloats; }
-  int64_t buffer_sums() const { return gradients() + Aligned(elements); }
+  int64_t buffer_sums() const { return gradients() + Aligned(gradient_elements); }
   int64_t rank_floats() const { return buffer_sums() + Aligned(buffer_elements); }
 
   int64_t block_sums() const { return 0; }  // doubles
@@ -42,6 +43,8 @@ struct SegmentLayout {
 std::span<float> Floats(std::span<std::byte> region, int64_t offset, int64_t count) {
   return {reinterpret_cast<float*>(region.data()) + offset, static_cast<size_t>(count)};
 }
+
+constexpr int64_t kBlocksAtLeast = 8;  // for a thread
 
 class ShmExchange final : public GradientExchange {
  public:
@@ -58,7 +61,9 @@ class ShmExchange final : public GradientExchange {
       view_.ranks.push_back(rank);
       const auto region = communicator_->rank_region(rank);
       headers_.push_back(reinterpret_cast<StepHeader*>(region.data()));
-      gradients_.push_back(Floats(region, where_.gradients(), where_.elements).data());
+      // Of this rank's slice. Where ranks keep their own slice, it is missing in what they offer.
+      const int64_t missing = where_.own_slice_kept && slices_[rank].begin < slice_.begin ? slices_[rank].size() : 0;
+      gradients_.push_back(Floats(region, where_.gradients(), where_.elements).data() + slice_.begin - missing);
       buffer_sums_.push_back(Floats(region, where_.buffer_sums(), where_.buffer_elements).data());
     }
     const auto shared = communicator_->shared_region();
@@ -74,7 +79,7 @@ class ShmExchange final : public GradientExchange {
   Status Offer(Step step, BucketId bucket) override { return core_.Offer(step, bucket); }
 
   StatusOr<StepReport> Finish(Step step, const StepInput& input, Deadline deadline) override {
-    RETURN_IF_ERROR(core_.CheckFinish(step));
+    RETURN_IF_ERROR(core_.CheckFinish(step, input));
     PhaseTimer timer;
     StepHeader& mine = *headers_[communicator_->rank()];
     mine = {step, input.weight, input.loss_sum, communicator_->rank() == 0 ? core_.options().decide() : Decisions{}, input.finite};
@@ -85,7 +90,7 @@ class ShmExchange final : public GradientExchange {
     RETURN_IF_ERROR(ReadHeaders(step, &report));
     const bool caller_applies = core_.options().apply == ApplyBy::kCaller;
     if (report.finite && where_.sums_needed) {
-      SumSlice(core_.needs_norm());
+      SumSlice(input, core_.needs_norm());
       report.reduce_s = timer.Lap();
       RETURN_IF_ERROR(communicator_->Barrier(deadline));  // phase 2: all sums are complete and everyone knows it
       report.wait_s += timer.Lap();
@@ -100,7 +105,7 @@ class ShmExchange final : public GradientExchange {
       } else if (where_.sums_needed) {
         core_.store().Apply(scalars, slice_, sums_.subspan(slice_.begin, slice_.size()));
       } else {
-        SumAndApplySlice(scalars);
+        SumAndApplySlice(input, scalars);
       }
       AverageBuffers();
     }
@@ -142,32 +147,39 @@ class ShmExchange final : public GradientExchange {
     return OkStatus();
   }
 
-  // The sum over ranks of elements [block.begin, block.end) into `sums`.
-  void SumBlock(ElementRange block, float* sums) const {
+  // The sum over ranks of block `index`, which lies in this rank's slice, into `sums`.
+  void SumBlock(size_t index, const StepInput& input, float* sums) const {
+    const ElementRange block = core_.layout().blocks[index];
     std::array<const float*, 64> operands;
-    for (size_t rank = 0; rank < gradients_.size(); ++rank) operands[rank] = gradients_[rank] + block.begin;
+    for (size_t rank = 0; rank < gradients_.size(); ++rank) operands[rank] = gradients_[rank] + (block.begin - slice_.begin);
+    operands[communicator_->rank()] = core_.gradient_of_block(index, input);
     TreeSumBlock(shares_.sum_over_ranks, std::span(operands).first(gradients_.size()), block.size(), sums);
   }
 
+  // visit(index, range) for every block of this rank's slice, on all threads of the rank.
   template <typename Visit>
   void ForBlocksOfSlice(const Visit& visit) const {
     const auto& blocks = core_.layout().blocks;
-    for (size_t i = 0; i < blocks.size(); ++i) {
-      if (blocks[i].begin >= slice_.begin && blocks[i].begin < slice_.end) visit(i, blocks[i]);
-    }
+    const auto index_of = [&](int64_t element) {
+      return std::ranges::lower_bound(blocks, element, {}, &ElementRange::begin) - blocks.begin();
+    };
+    const int64_t first = index_of(slice_.begin), last = index_of(slice_.end);
+    core_.options().parallel_for(last - first, kBlocksAtLeast, [&](int64_t begin, int64_t end) {
+      for (int64_t i = first + begin; i < first + end; ++i) visit(i, blocks[i]);
+    });
   }
 
-  void SumSlice(bool with_norm) {
+  void SumSlice(const StepInput& input, bool with_norm) {
     ForBlocksOfSlice([&](size_t index, ElementRange block) {
-      SumBlock(block, sums_.data() + block.begin);
+      SumBlock(index, input, sums_.data() + block.begin);
       if (with_norm) block_sums_[index] = BlockSquareSum(std::span<const float>(sums_).subspan(block.begin, block.size()));
     });
   }
 
-  void SumAndApplySlice(const UpdateScalars& scalars) {
-    alignas(64) std::array<float, kBlockElements> sums;
-    ForBlocksOfSlice([&](size_t, ElementRange block) {
-      SumBlock(block, sums.data());
+  void SumAndApplySlice(const StepInput& input, const UpdateScalars& scalars) {
+    ForBlocksOfSlice([&](size_t index, ElementRange block) {
+      alignas(64) std::array<float, kBlockElements> sums;
+      SumBlock(index, input, sums.data());
       core_.store().Apply(scalars, block, std::span<const float>(sums).first(block.size()));
     });
   }
@@ -211,12 +223,17 @@ StatusOr<std::unique_ptr<GradientExchange>> MakeShmExchange(const ExchangeOption
   ASSIGN_OR_RETURN(auto buckets, PlanBuckets(layout, options.buckets));
   const bool needs_norm = options.clip_norm > 0 || options.nan_policy != NanPolicy::kStop;
   const auto slot_count = static_cast<int64_t>(optimizer->slot_names().size());
+  const auto slices = SliceByBlocks(layout, shm.size);
+  const ElementRange kept = options.place == GradientPlace::kInPlace ? slices[shm.rank] : ElementRange{};
+  const int64_t kept_at_least = std::ranges::min_element(slices, {}, &ElementRange::size)->size();
   const SegmentLayout where{.elements = layout.elements,
+                            .gradient_elements = layout.elements - (options.place == GradientPlace::kInPlace ? kept_at_least : 0),
                             .buffer_elements = buffer_layout.elements,
                             .slots = slot_count,
                             .blocks = static_cast<int64_t>(layout.blocks.size()),
                             .sums_needed = caller_applies || needs_norm,
-                            .parameters_shared = !caller_applies};
+                            .parameters_shared = !caller_applies,
+                            .own_slice_kept = options.place == GradientPlace::kInPlace};
   ASSIGN_OR_RETURN(auto communicator,
                    ShmCommunicator::Open(shm.segment_fd,
                                          {.rank = shm.rank,
@@ -230,7 +247,8 @@ StatusOr<std::unique_ptr<GradientExchange>> MakeShmExchange(const ExchangeOption
   const auto mine = communicator->rank_region(shm.rank), shared = communicator->shared_region();
   FlatBuffers flat{.layout = layout,
                    .parameters = caller_applies ? memory.part(1) : Floats(shared, where.parameters(), layout.elements),
-                   .gradients = Floats(mine, where.gradients(), layout.elements),
+                   .gradients = Floats(mine, where.gradients(), layout.elements - kept.size()),
+                   .kept = kept,
                    .buffer_layout = buffer_layout,
                    .buffers = memory.part(0),
                    .buffer_sums = Floats(mine, where.buffer_sums(), buffer_layout.elements)};

@@ -7,7 +7,6 @@
 #include <set>
 
 #include "base/check.h"
-#include "optim/accumulate.h"
 
 namespace dtrain {
 namespace {
@@ -138,18 +137,12 @@ void FlatModel::Bind(const FlatBuffers& flat) {
   DTRAIN_CHECK(flat.layout.elements == layout_.elements && flat.buffer_layout.elements == buffer_layout_.elements);
   flat_ = flat;
   const torch::NoGradGuard no_grad;
-  for (size_t i = 0; i < trainable_.size(); ++i) {
-    const FlatEntry& entry = layout_.entries[i];
-    trainable_[i].tensor.set_data(ViewOf(flat_.parameters, entry));
-    trainable_[i].tensor.mutable_grad() = ViewOf(flat_.gradients, entry);
-  }
+  for (size_t i = 0; i < trainable_.size(); ++i) trainable_[i].tensor.set_data(ViewOf(flat_.parameters, layout_.entries[i]));
   live_buffers_.assign(flat_.buffers.begin(), flat_.buffers.end());
   for (size_t i = 0; i < buffers_.size(); ++i) buffers_[i].tensor.set_data(ViewOf(live_buffers_, buffer_layout_.entries[i]));
 }
 
 void FlatModel::StartStep() {
-  std::memset(flat_.gradients.data(), 0, flat_.gradients.size_bytes());
-  if (!flat_.buffer_sums.empty()) std::memset(flat_.buffer_sums.data(), 0, flat_.buffer_sums.size_bytes());
   integers_kept_.clear();
   for (const Named& named : others_) {
     if (!named.tensor.is_floating_point()) integers_kept_.push_back({named.name, named.tensor.clone()});
@@ -165,27 +158,10 @@ void FlatModel::StartLeaf() {
   }
 }
 
-void FlatModel::TakeGradientsAway() {
-  for (Named& named : trainable_) named.tensor.mutable_grad() = torch::Tensor();
-}
-
-std::vector<std::string> FlatModel::GiveGradientsBack() {
-  std::vector<std::string> without;
-  const torch::NoGradGuard no_grad;
-  for (size_t i = 0; i < trainable_.size(); ++i) {
-    torch::Tensor view = ViewOf(flat_.gradients, layout_.entries[i]);
-    if (const torch::Tensor& made = trainable_[i].tensor.grad(); made.defined()) {
-      view.add_(made);  // not a copy: 0 + -0 is 0, as where backward accumulates itself
-    } else {
-      without.push_back(trainable_[i].name);
-    }
-    trainable_[i].tensor.mutable_grad() = view;
-  }
-  return without;
-}
-
-void FlatModel::AddLeafBuffers() const {
-  if (!flat_.buffer_sums.empty()) AddInto(flat_.buffer_sums, live_buffers_);
+std::vector<torch::Tensor> FlatModel::trainable() const {
+  std::vector<torch::Tensor> tensors;
+  for (const Named& named : trainable_) tensors.push_back(named.tensor);
+  return tensors;
 }
 
 void FlatModel::TakeBuffers() {

@@ -1,5 +1,5 @@
-// Lays a LibTorch module out flat: its trainable parameters and their gradients become views into the exchange's
-// buffers, so that one pass updates them all and nothing is ever copied together.
+// Lays a LibTorch module out flat: its trainable parameters become views into the exchange's buffer, so that one pass
+// updates them all. Gradients: trainer/torch_gradient_collector.h.
 #pragma once
 #include <torch/nn/module.h>
 
@@ -23,18 +23,15 @@ class FlatModel {
 
   // The values that the module has now, as a state for GradientExchange::Load (step 0, no optimizer tensors).
   ExchangeState InitialState() const;
-  // Parameters and gradients become views into `flat`, whose parameters hold their values already.
+  // Parameters become views into `flat`, whose parameters hold their values already.
   void Bind(const FlatBuffers& flat);
+  std::vector<torch::Tensor> trainable() const;  // in the order of the layout
 
-  // Around each leaf of a step: buffers start from those of Begin, and what the leaf made of them is added up.
+  // Around each leaf of a step: buffers start from those of Begin.
   // Integer buffers (BatchNorm's count of batches) advance once a step however many leaves there are.
-  void StartStep();  // before the first leaf; gradients and sums are zero
+  void StartStep();
   void StartLeaf();
-  void AddLeafBuffers() const;  // adds the leaf's buffers to flat.buffer_sums
-  // For one backward pass of a run: which parameters get no gradient at all? Before it TakeGradientsAway, after it
-  // GiveGradientsBack, which puts what backward made into the flat buffer and returns the names of those without.
-  void TakeGradientsAway();
-  std::vector<std::string> GiveGradientsBack();
+  std::span<const float> leaf_buffers() const { return live_buffers_; }  // what the leaf made of them
   // Once a step, after Finish, and before evaluation: the buffers of the module are those of the exchange.
   void TakeBuffers();
 

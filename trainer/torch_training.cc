@@ -19,7 +19,6 @@
 #include "trainer/checkpoint/checkpoint_writer.h"
 #include "trainer/checkpoint/json_value.h"
 #include "trainer/job_plan.h"
-#include "trainer/leaf_accumulator.h"
 #include "trainer/local_exchange.h"
 #include "trainer/parameter_hash.h"
 #include "trainer/phase_clock.h"
@@ -27,6 +26,7 @@
 #include "trainer/start_state.h"
 #include "trainer/storage/posix_storage.h"
 #include "trainer/torch_flat_model.h"
+#include "trainer/torch_gradient_collector.h"
 #include "trainer/torch_session.h"
 #include "trainer/version.h"
 
@@ -82,6 +82,9 @@ class Training {
     plan_.exchange.decide = [this] { return Decide(); };
     early_stop_ = EarlyStopOf(config_);
     const Deadline deadline = Deadline::In(kSetUpLimit);
+    plan_.exchange.parallel_for = [](int64_t count, int64_t grain, const auto& body) { at::parallel_for(0, count, grain, body); };
+    // The tree over the leaves needs sums beside the gradients; a plain sum is taken by autograd itself.
+    plan_.exchange.place = plan_.reproducible ? GradientPlace::kFlat : GradientPlace::kInPlace;
     if (channel_.world_size() == 1) {
       ASSIGN_OR_RETURN(exchange_, MakeLocalExchange(plan_.exchange, flat_->layout(), flat_->buffer_layout()));
     } else {
@@ -142,6 +145,10 @@ class Training {
     const Status loaded = exchange_->Load(state);
     if (!loaded.ok()) return WithExitCode(Annotate(loaded, resumed_from_ ? "resume" : "start"), ExitCodeOf(loaded, ExitCode::kSetUp));
     flat_->Bind(exchange_->flat());
+    collector_.emplace(exchange_->flat(), exchange_->buckets(), flat_->trainable(),
+                       CollectorOptions{.overlap = config_.Bool("strategy.overlap", true), .on_ready = [this](BucketId bucket) {
+                                          if (offered_.ok()) offered_ = exchange_->Offer(step_, bucket);
+                                        }});
     first_step_ = state.step;
     return OkStatus();
   }
@@ -305,9 +312,7 @@ class Training {
     clock_.emplace();
     saved_at_s_ = ElapsedSeconds();
     step_ = first_step_;
-    LeafAccumulator gradient_sum(exchange_->flat().gradients), buffer_sum(exchange_->flat().buffer_sums);
-    gradient_sum_ = &gradient_sum;
-    buffer_sum_ = &buffer_sum;
+    buffer_sum_.emplace(exchange_->flat().buffer_sums);
     session_->model->train();
     bool started = false;
     while (!plan_.total_steps || step_ < *plan_.total_steps) {
@@ -328,8 +333,8 @@ class Training {
       if (writer_) RETURN_IF_ERROR(SaveFailure(writer_->Poll()));
       StepInput input;
       RETURN_IF_ERROR(ComputeLeaves(assignment, &input));
-      for (size_t bucket = 0; bucket < exchange_->buckets().size(); ++bucket)
-        RETURN_IF_ERROR(exchange_->Offer(step_, static_cast<BucketId>(bucket)));
+      RETURN_IF_ERROR(offered_);
+      for (const BucketId bucket : collector_->RemainingBuckets()) RETURN_IF_ERROR(exchange_->Offer(step_, bucket));
       ASSIGN_OR_RETURN(const StepReport report, exchange_->Finish(step_, input, StepDeadline()));
       clock_->Lap(Phase::kExchange);
       clock_->Move(Phase::kExchange, Phase::kOptimizer, report.apply_s);
@@ -361,11 +366,10 @@ class Training {
 
   Status ComputeLeaves(const Assignment& assignment, StepInput* input) {
     const int64_t count = assignment.leaves.count;
+    const LeafOrder order = plan_.reproducible ? LeafOrder::kTree : LeafOrder::kSequence;
     flat_->StartStep();
-    if (plan_.reproducible) {
-      gradient_sum_->Start(count);
-      buffer_sum_->Start(count);
-    }
+    collector_->StartStep(count, order);
+    buffer_sum_->Start(count, order);
     LeafScalarSum loss_sum, weight_sum;
     loss_sum.Start();
     weight_sum.Start();
@@ -377,22 +381,18 @@ class Training {
       clock_->Lap(Phase::kData);
       flat_->StartLeaf();
       SeedTorch(DeriveSeed(plan_.seed, RngPurpose::kLeaf, static_cast<uint64_t>(leaf), static_cast<uint64_t>(step_)));
-      const bool look_for_unused = step_ == first_step_ && i == 0;
-      if (look_for_unused) flat_->TakeGradientsAway();
+      collector_->StartLeaf();
       const LossSum loss = session_->loss.Sum(session_->model->forward(InputsOf(**batch)), TargetsOf(**batch));
       loss.sum.backward();
-      if (look_for_unused) {
-        RETURN_IF_ERROR(CheckUnused(flat_->GiveGradientsBack()));
-        malloc_trim(0);  // else the heap keeps what these gradients took: one more copy of the model for the whole run
-      }
-      flat_->AddLeafBuffers();
+      RETURN_IF_ERROR(WithExitCode(Annotate(collector_->FinishLeaf(), Cat("step ", step_)), ExitCode::kConfiguration));
+      if (step_ == first_step_ && i == 0) RETURN_IF_ERROR(CheckUnused(collector_->WithoutGradient()));
+      buffer_sum_->StartLeaf();
+      buffer_sum_->Add({0, static_cast<int64_t>(flat_->leaf_buffers().size())}, flat_->leaf_buffers());
       const double leaf_loss = loss.sum.item<double>();
       input->finite = input->finite && std::isfinite(leaf_loss);
       if (plan_.reproducible) {
         loss_sum.Add(leaf_loss);
         weight_sum.Add(loss.weight);
-        gradient_sum_->LeafDone();
-        if (!exchange_->flat().buffer_sums.empty()) buffer_sum_->LeafDone();
       } else {
         input->loss_sum += leaf_loss;
         input->weight += loss.weight;
@@ -402,6 +402,9 @@ class Training {
       input->loss_sum = loss_sum.total();
       input->weight = weight_sum.total();
     }
+    input->gradients_of = collector_->gradients_of();
+    // The first steps held all gradients at once: else the heap keeps what they took for the whole run.
+    if (step_ - first_step_ < 2) malloc_trim(0);
     clock_->Lap(Phase::kForwardBackward);
     return OkStatus();
   }
@@ -657,8 +660,9 @@ class Training {
   std::unique_ptr<Loader> loader_;
   std::optional<CheckpointWriter> writer_;  // on rank 0
   EarlyStop early_stop_;
-  LeafAccumulator* gradient_sum_ = nullptr;
-  LeafAccumulator* buffer_sum_ = nullptr;
+  std::optional<GradientCollector> collector_;
+  std::optional<LeafAccumulator> buffer_sum_;
+  Status offered_;  // what the exchange said to buckets that were offered during backward
 
   Step first_step_ = 0, step_ = 0;
   std::optional<Step> resumed_from_;

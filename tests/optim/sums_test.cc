@@ -154,16 +154,5 @@ TEST_P(ForInstructionSets, AddIntoAddsElementByElement) {
   }
 }
 
-TEST(MoveInto, LeavesZerosBehind) {
-  for (const int64_t size : std::vector<int64_t>{0, 1, 4095, 4096, 4097, 10001}) {
-    const auto values = Normals<float>(1, size);
-    auto from = values;
-    std::vector<float> to(size, 5);
-    MoveInto(to, from);
-    EXPECT_THAT(to, ElementsAreArray(values));
-    EXPECT_THAT(from, Each(0.0F));
-  }
-}
-
 }  // namespace
 }  // namespace dtrain

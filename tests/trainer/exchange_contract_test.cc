@@ -64,27 +64,36 @@ ExchangeOptions Options() {
 
 // Computes the leaves of `assignment` into the rank's buffers.
 StepInput ComputeLeaves(const FlatBuffers& flat, Step step, LeafRange leaves) {
-  std::fill(flat.gradients.begin(), flat.gradients.end(), 0.0f);
-  std::fill(flat.buffer_sums.begin(), flat.buffer_sums.end(), 0.0f);
   LeafAccumulator gradients(flat.gradients), buffers(flat.buffer_sums);
   LeafScalarSum loss, weight;
-  gradients.Start(leaves.count);
-  buffers.Start(leaves.count);
+  gradients.Start(leaves.count, LeafOrder::kTree);
+  buffers.Start(leaves.count, LeafOrder::kTree);
   loss.Start();
   weight.Start();
   for (int64_t leaf = leaves.first; leaf < leaves.end(); ++leaf) {
+    gradients.StartLeaf();
+    buffers.StartLeaf();
     for (const FlatEntry& entry : flat.layout.entries) {
-      for (int64_t i = entry.range().begin; i < entry.range().end; ++i) flat.gradients[i] += GradientOf(step, leaf, i);
+      std::vector<float> values;
+      for (int64_t i = entry.range().begin; i < entry.range().end; ++i) values.push_back(GradientOf(step, leaf, i));
+      gradients.Add(entry.range(), values);
     }
+    std::vector<float> values;
     for (size_t i = 0; i < flat.buffer_sums.size(); ++i) {
-      flat.buffer_sums[i] += 0.9f * flat.buffers[i] + 0.1f * GradientOf(step, leaf, static_cast<int64_t>(5000 + i));
+      values.push_back(0.9f * flat.buffers[i] + 0.1f * GradientOf(step, leaf, static_cast<int64_t>(5000 + i)));
     }
-    gradients.LeafDone();
-    buffers.LeafDone();
+    buffers.Add({0, static_cast<int64_t>(values.size())}, values);
     loss.Add(GradientOf(step, leaf, 99999));
     weight.Add(3 + static_cast<double>(leaf % 2));
   }
   return {.weight = weight.total(), .loss_sum = loss.total()};
+}
+
+// A ParallelFor of real threads.
+void InThreads(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+  std::vector<std::thread> threads;
+  for (int64_t begin = 0; begin < count; begin += grain) threads.emplace_back(body, begin, std::min(count, begin + grain));
+  for (std::thread& thread : threads) thread.join();
 }
 
 using RankBody = std::function<void(GradientExchange&, int rank)>;
@@ -305,6 +314,55 @@ TEST_P(ExchangeContract, MisuseIsRefusedAndSaysWhatWasExpected) {
     EXPECT_THAT(std::string(status.message()), HasSubstr("w: missing"));
     EXPECT_THAT(std::string(status.message()), HasSubstr("x: unknown"));
   });
+}
+
+// The flat gradient of `layout` as backward leaves it under GradientPlace::kInPlace: an array an entry, and what is not kept in
+// flat.gradients.
+struct Scattered {
+  Scattered(const FlatBuffers& flat, std::span<const float> gradients) {
+    for (const FlatEntry& entry : flat.layout.entries) {
+      const auto part = gradients.subspan(entry.offset, entry.info.elements());
+      pointers.push_back(arrays.emplace_back(part.begin(), part.end()).data());
+      for (int64_t i = entry.range().begin; i < entry.range().end; ++i) {
+        if (i < flat.kept.begin || i >= flat.kept.end) *flat.gradient(i) = gradients[i];
+      }
+    }
+  }
+  std::vector<std::vector<float>> arrays;
+  std::vector<const float*> pointers;
+};
+
+TEST_P(ExchangeContract, GradientsReadInPlaceAndThreadsGiveTheSameBits) {
+  for (const double clip : {0.0, 0.05}) {
+    ExchangeOptions options = Options();
+    options.clip_norm = clip;
+    const auto expected = Train(options, 1, 4, Initial());
+    options.parallel_for = InThreads;
+    EXPECT_EQ(BytesOf(Train(options, GetParam(), 4, Initial())), BytesOf(expected));
+    options.place = GradientPlace::kInPlace;
+    WithRanks(options, GetParam(), [&](GradientExchange& exchange, int) {
+      const FlatBuffers& flat = exchange.flat();
+      EXPECT_EQ(static_cast<int64_t>(flat.gradients.size()), flat.layout.elements - flat.kept.size());
+      EXPECT_TRUE(GetParam() > 1 || flat.gradients.empty());
+      std::vector<float> whole(flat.layout.elements);
+      FlatBuffers as_flat = flat;
+      as_flat.gradients = whole;
+      ASSERT_TRUE(exchange.Load(Initial()).ok());
+      for (Step step = 0; step < 4; ++step) {
+        const auto assignment = exchange.Begin(step, Soon());
+        ASSERT_TRUE(assignment.ok());
+        StepInput input = ComputeLeaves(as_flat, step, assignment->leaves);
+        const Scattered scattered(flat, whole);
+        for (size_t i = 0; i < exchange.buckets().size(); ++i) ASSERT_TRUE(exchange.Offer(step, static_cast<BucketId>(i)).ok());
+        EXPECT_TRUE(flat.kept.size() == 0 || !exchange.Finish(step, input, Soon()).ok());  // where are they?
+        input.gradients_of = flat.kept.size() > 0 ? std::span<const float* const>(scattered.pointers) : std::span<const float* const>();
+        ASSERT_TRUE(exchange.Finish(step, input, Soon()).ok());
+      }
+      EXPECT_EQ(BytesOf(*exchange.Snapshot()), BytesOf(expected));
+    });
+    options.apply = ApplyBy::kCaller;
+    EXPECT_FALSE(MakeLocalExchange(options, Layout(), BufferLayout()).ok());
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, ExchangeContract, ::testing::Values(1, 2, 3, 4, 8));
