@@ -1,6 +1,9 @@
 #include "allreduce/host_memory.h"
 
+#include <malloc.h>
+
 #include <algorithm>
+#include <climits>
 #include <fstream>
 #include <optional>
 
@@ -37,6 +40,12 @@ int64_t AvailableMemoryBytes(const std::string& root) {
     available = std::min(available, std::max<int64_t>(*limit - *used + std::min(reclaimable, *used), 0));
   }
   return available;
+}
+
+void KeepFreedMemory() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that glibc takes
+  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+  mallopt(M_TOP_PAD, 4 << 20);
 }
 
 }  // namespace dtrain

@@ -10,4 +10,8 @@ namespace dtrain {
 // kernel would give up counted as free. INT64_MAX where neither says. `root` is where /proc and /sys lie.
 int64_t AvailableMemoryBytes(const std::string& root = "");
 
+// Tells malloc to keep memory that was freed instead of giving it back to the kernel, for the whole process: messages of
+// some hundred KiB are else mapped and cleared anew each time (measured: all-reduce over links three times as fast).
+void KeepFreedMemory();
+
 }  // namespace dtrain

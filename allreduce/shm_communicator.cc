@@ -18,35 +18,19 @@
 #include <vector>
 
 #include "allreduce/host_memory.h"
+#include "allreduce/shm_calls.h"
 #include "base/check.h"
 
 namespace dtrain {
 namespace {
 
-constexpr int kRanksMax = 64;
+using shm_internal::kRanksMax;
+
 constexpr int64_t kPageBytes = 4096;
-constexpr int64_t kStageBytes = 256 << 10;  // a rank's window for data that lies outside the segment
+constexpr int64_t kStageBytes = 2 * shm_internal::kWindowBytes;
 constexpr uint64_t kMagic = 0x316d687364727464;
 constexpr Duration kHealthPoll = std::chrono::milliseconds(50);
 constexpr Duration kOpenPoll = std::chrono::milliseconds(1);
-
-// What a rank comes to a barrier for, in one word: the call, its root, the bytes that are left. All ranks must come for
-// the same; a rank that lost step would else read another call's data without noticing.
-enum class Call : uint64_t { kBarrier, kBroadcast, kAllGather, kSumOfFloats, kSumOfDoubles };
-constexpr const char* kCallNames[] = {"Barrier", "Broadcast", "AllGather", "AllReduce of floats", "AllReduce of doubles"};
-constexpr int kCallShift = 56, kRootShift = 48;
-
-uint64_t Errand(Call call, int root, size_t bytes) {
-  return static_cast<uint64_t>(call) << kCallShift | static_cast<uint64_t>(root) << kRootShift | bytes;
-}
-
-std::string Describe(uint64_t errand) {
-  const uint64_t call = errand >> kCallShift;
-  if (call >= std::size(kCallNames)) return "an unknown call";
-  const uint64_t root = errand >> kRootShift & 0xff, bytes = errand & ((uint64_t{1} << kRootShift) - 1);
-  return Cat(kCallNames[call], " with ", bytes, " bytes to go",
-             call == static_cast<uint64_t>(Call::kBroadcast) ? Cat(" from rank ", root) : "");
-}
 
 int64_t WholePages(int64_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
 
@@ -175,6 +159,10 @@ ShmCommunicator::Header& ShmCommunicator::header() const { return *reinterpret_c
 
 std::byte* ShmCommunicator::stage(int rank) const { return base_ + kPageBytes + rank * kStageBytes; }
 
+std::byte* ShmCommunicator::next_window(int rank) const { return stage(rank) + meets_ % 2 * shm_internal::kWindowBytes; }
+
+std::byte* ShmCommunicator::met_window(int rank) const { return stage(rank) + (meets_ + 1) % 2 * shm_internal::kWindowBytes; }
+
 std::span<std::byte> ShmCommunicator::rank_region(int rank) const {
   DTRAIN_CHECK(rank >= 0 && rank < options_.size);
   std::byte* first = stage(options_.size) + rank * WholePages(options_.rank_region_bytes);
@@ -186,11 +174,13 @@ std::span<std::byte> ShmCommunicator::shared_region() const {
   return {first, static_cast<size_t>(options_.shared_region_bytes)};
 }
 
-Status ShmCommunicator::Barrier(Deadline deadline) { return Meet(Errand(Call::kBarrier, 0, 0), deadline); }
+Status ShmCommunicator::Barrier(Deadline deadline) {
+  return Meet(shm_internal::Errand(shm_internal::Call::kBarrier, uint8_t{0}, 0), deadline);
+}
 
 Status ShmCommunicator::Meet(uint64_t errand, Deadline deadline) {
-  if (options_.size == 1) return OkStatus();
-  Status status = WaitForAll(errand, deadline);
+  Status status = options_.size == 1 ? OkStatus() : WaitForAll(errand, deadline);
+  ++meets_;
   // Who leaves a barrier has been counted as come and will not come again: nobody may wait for it any more, and the one
   // that is late must not take the count for complete.
   if (!status.ok()) Abort();
@@ -241,8 +231,8 @@ Status ShmCommunicator::CheckErrands(uint64_t errand, uint32_t generation) const
   for (int rank = 0; rank < options_.size; ++rank) {
     const uint64_t found = header().errands[generation % 2][rank].load(std::memory_order_relaxed);
     if (found == errand) continue;
-    return InvalidArgument("rank ", rank, " called ", Describe(found), ", rank ", options_.rank, " called ", Describe(errand),
-                           "; all ranks must make the same calls in the same order");
+    return InvalidArgument("rank ", rank, " called ", shm_internal::Describe(found), ", rank ", options_.rank, " called ",
+                           shm_internal::Describe(errand), "; all ranks must make the same calls in the same order");
   }
   return OkStatus();
 }
@@ -263,59 +253,5 @@ void ShmCommunicator::Abort() {
   header().gave_up.compare_exchange_strong(nobody, static_cast<uint32_t>(options_.rank) + 1, std::memory_order_acq_rel);
   FutexWakeAll(header().generation);
 }
-
-// The collectives copy through the windows, a window's worth at a time, one barrier before reading and one before the
-// window is written again. Data of no bytes still meets once, so that a rank with other data is noticed.
-
-Status ShmCommunicator::Broadcast(std::span<std::byte> data, int root, Deadline deadline) {
-  DTRAIN_CHECK(root >= 0 && root < options_.size);
-  do {
-    const auto chunk = data.first(std::min<size_t>(data.size(), kStageBytes));
-    const uint64_t errand = Errand(Call::kBroadcast, root, data.size());
-    if (options_.rank == root) std::copy(chunk.begin(), chunk.end(), stage(root));
-    RETURN_IF_ERROR(Meet(errand, deadline));
-    if (options_.rank != root) std::copy_n(stage(root), chunk.size(), chunk.begin());
-    RETURN_IF_ERROR(Meet(errand, deadline));
-    data = data.subspan(chunk.size());
-  } while (!data.empty());
-  return OkStatus();
-}
-
-Status ShmCommunicator::AllGather(std::span<const std::byte> mine, std::span<std::byte> all, Deadline deadline) {
-  DTRAIN_CHECK(all.size() == mine.size() * options_.size);
-  size_t done = 0;
-  do {
-    const size_t count = std::min<size_t>(mine.size() - done, kStageBytes);
-    const uint64_t errand = Errand(Call::kAllGather, 0, mine.size() - done);
-    std::copy_n(mine.begin() + done, count, stage(options_.rank));
-    RETURN_IF_ERROR(Meet(errand, deadline));
-    for (int rank = 0; rank < options_.size; ++rank) std::copy_n(stage(rank), count, all.begin() + rank * mine.size() + done);
-    RETURN_IF_ERROR(Meet(errand, deadline));
-    done += count;
-  } while (done < mine.size());
-  return OkStatus();
-}
-
-template <typename T>
-Status ShmCommunicator::SumOverRanks(std::span<T> data, Deadline deadline) {
-  constexpr Call kCall = sizeof(T) == sizeof(float) ? Call::kSumOfFloats : Call::kSumOfDoubles;
-  do {
-    const auto chunk = data.first(std::min<size_t>(data.size(), kStageBytes / sizeof(T)));
-    const uint64_t errand = Errand(kCall, 0, data.size_bytes());
-    std::copy(chunk.begin(), chunk.end(), reinterpret_cast<T*>(stage(options_.rank)));
-    RETURN_IF_ERROR(Meet(errand, deadline));
-    for (size_t i = 0; i < chunk.size(); ++i) {
-      T sum = reinterpret_cast<const T*>(stage(0))[i];
-      for (int rank = 1; rank < options_.size; ++rank) sum += reinterpret_cast<const T*>(stage(rank))[i];
-      chunk[i] = sum;
-    }
-    RETURN_IF_ERROR(Meet(errand, deadline));
-    data = data.subspan(chunk.size());
-  } while (!data.empty());
-  return OkStatus();
-}
-
-Status ShmCommunicator::AllReduce(std::span<float> data, Deadline deadline) { return SumOverRanks(data, deadline); }
-Status ShmCommunicator::AllReduce(std::span<double> data, Deadline deadline) { return SumOverRanks(data, deadline); }
 
 }  // namespace dtrain

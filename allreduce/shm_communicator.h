@@ -1,7 +1,8 @@
 // The communicator of ranks on one host: a segment of shared memory (a memfd, so it has no name, nobody else can open
 // it and it is gone with its last process), a barrier that spins briefly and then sleeps on a futex.
+// Sums are taken in the order of ranks, from the left.
 // Beside the collectives it gives out regions of the segment, so that an exchange can read its peers' gradients where
-// backward left them.
+// backward left them, and sums that lie there without a copy.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -35,14 +36,18 @@ class ShmCommunicator final : public Communicator {
   int size() const override { return options_.size; }
   Status Barrier(Deadline deadline) override;
   Status Broadcast(std::span<std::byte> data, int root, Deadline deadline) override;
-  Status AllGather(std::span<const std::byte> mine, std::span<std::byte> all, Deadline deadline) override;
-  Status AllReduce(std::span<float> data, Deadline deadline) override;
-  Status AllReduce(std::span<double> data, Deadline deadline) override;
+  Status AllGatherParts(std::span<const std::byte> mine, std::span<const std::span<std::byte>> parts, Deadline deadline) override;
+  Status AllToAll(std::span<const std::span<const std::byte>> to, std::span<const std::span<std::byte>> from, Deadline deadline) override;
+  Status AllReduce(Elements data, Deadline deadline) override;
+  Status ReduceScatter(ConstElements data, Elements slice, Deadline deadline) override;
   void Abort() override;
 
   // Aligned to a page; zero at first. Who writes when is the caller's to order, by Barrier.
   std::span<std::byte> rank_region(int rank) const;
   std::span<std::byte> shared_region() const;
+  // AllReduce of elements that lie in the regions: bytes [offset, offset + bytes) of every rank's region, in place. Each
+  // rank sums its slice where it lies and writes the result to all: half the memory traffic of a sum through windows.
+  Status AllReduceInRegions(DType dtype, int64_t offset, int64_t bytes, Deadline deadline);
 
  private:
   struct Header;
@@ -55,12 +60,15 @@ class ShmCommunicator final : public Communicator {
   Status CheckGoingOn() const;
   Status CheckErrands(uint64_t errand, uint32_t generation) const;
   Status Missing(uint32_t generation) const;
-  template <typename T>
-  Status SumOverRanks(std::span<T> data, Deadline deadline);
+  // Two windows a rank, used in turn: what is written to next_window before a meeting is read in met_window behind it,
+  // and is written again only before the meeting after the next, to which all came when they had read it.
+  std::byte* next_window(int rank) const;
+  std::byte* met_window(int rank) const;
 
   ShmOptions options_;
   std::byte* base_;
   int64_t bytes_;
+  uint64_t meets_ = 0;
 };
 
 }  // namespace dtrain

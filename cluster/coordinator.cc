@@ -21,6 +21,14 @@ std::string NamesOf(const std::vector<int>& ranks) {
   return Cat(ranks.size() == 1 ? "rank " : "ranks ", Join(names, ", "));
 }
 
+// What a rank that could not join says with its exit code.
+ExitCode OwnExitCode(int code) {
+  for (const ExitCode own : {ExitCode::kUsage, ExitCode::kConfiguration, ExitCode::kSetUp, ExitCode::kDiverged}) {
+    if (code == static_cast<int>(own)) return own;
+  }
+  return ExitCode::kRankFailed;
+}
+
 }  // namespace
 
 std::string ProcessEnd::ToText() const {
@@ -59,11 +67,11 @@ void Coordinator::Fail(const Status& status, ExitCode code, int culprit) {
   actions_.push_back(*outcome_);
 }
 
-void Coordinator::FailBecauseOf(int rank, StatusCode code, std::string_view cause, std::string_view hint) {
-  Fail(WithHint(MakeStatus(code, "the job failed: ", Named(rank), ": ", cause), hint), ExitCode::kRankFailed, rank);
+void Coordinator::FailBecauseOf(int rank, StatusCode code, std::string_view cause, std::string_view hint, ExitCode exit_code) {
+  Fail(WithHint(MakeStatus(code, "the job failed: ", Named(rank), ": ", cause), hint), exit_code, rank);
 }
 
-Status Coordinator::Join(const Hello& hello, TimePoint now) {
+Status Coordinator::CheckJoin(const Hello& hello) const {
   if (over()) return FailedPrecondition("the job is over", outcome_->status.ok() ? "" : Cat(": ", Message(outcome_->status)));
   if (hello.world_size != options_.ranks) {
     return FailedPrecondition("rank ", hello.rank, " believes that the job has ", hello.world_size, " ranks, it has ", options_.ranks);
@@ -71,9 +79,21 @@ Status Coordinator::Join(const Hello& hello, TimePoint now) {
   if (hello.rank < 0 || hello.rank >= options_.ranks) {
     return FailedPrecondition("there is no rank ", hello.rank, " in a job of ", options_.ranks, " ranks");
   }
-  Rank& rank = ranks_[static_cast<size_t>(hello.rank)];
+  const Rank& rank = ranks_[static_cast<size_t>(hello.rank)];
   if (rank.joined) return AlreadyExists("rank ", hello.rank, " has joined already (pid ", rank.pid, " on ", rank.host, ")");
   if (rank.process_ended) return FailedPrecondition("the process of rank ", hello.rank, " has ended");
+  return OkStatus();
+}
+
+Status Coordinator::Join(const Hello& hello, TimePoint now) {
+  if (Status refused = CheckJoin(hello); !refused.ok()) {
+    if (!over()) {
+      turned_away_ = Cat("pid ", hello.pid, " on ", hello.host, ": ", Message(refused));
+      actions_.push_back(Notice{-1, Cat("turned away ", turned_away_)});
+    }
+    return refused;
+  }
+  Rank& rank = ranks_[static_cast<size_t>(hello.rank)];
   rank.joined = rank.link_open = true;
   rank.pid = hello.pid;
   rank.host = hello.host;
@@ -92,6 +112,10 @@ void Coordinator::Receive(int rank, const ControlMessage& message, TimePoint now
     actions_.push_back(Reported{rank, event->text});
   } else if (const auto* gather = std::get_if<Gather>(&message)) {
     ReceivePart(rank, *gather, now);
+  } else if (const auto* request = std::get_if<Request>(&message)) {
+    if (!request->stop || requests_.stop) return;
+    if (!over()) actions_.push_back(Notice{rank, Cat("stopping: ", Named(rank), " was asked to stop by a signal"), LogLevel::kInfo});
+    RequestStop();
   } else {
     FailBecauseOf(rank, StatusCode::kDataLoss, Cat("it sent a ", NameOf(message), ", which no rank sends"));
   }
@@ -161,6 +185,15 @@ void Coordinator::ReceivePart(int rank, const Gather& gather, TimePoint now) {
   ++gather_sequence_;
 }
 
+// For the message of a rank that gave up waiting in an all-gather: only we know for whom.
+std::string Coordinator::LackedByGather() const {
+  std::vector<int> lacked;
+  for (int rank = 0; rank < options_.ranks; ++rank) {
+    if (!ranks_[static_cast<size_t>(rank)].part.has_value()) lacked.push_back(rank);
+  }
+  return Cat("; all-gather \"", gather_tag_, "\" still lacked ", NamesOf(lacked));
+}
+
 void Coordinator::ReceiveLeave(int rank, const Leave& leave, TimePoint now) {
   Rank& it = ranks_[static_cast<size_t>(rank)];
   it.left = true;
@@ -173,7 +206,9 @@ void Coordinator::ReceiveLeave(int rank, const Leave& leave, TimePoint now) {
   if (code != StatusCode::kOk && !stopped) {
     // An error that claims to be success ends the job as any other.
     const ExitCode exit_code = leave.exit_code > 0 ? static_cast<ExitCode>(leave.exit_code) : ExitCode::kRankFailed;
-    return Fail(MakeStatus(code, "the job failed: ", Named(rank), ": ", leave.message), exit_code, rank);
+    std::string message = leave.message;
+    if (it.part.has_value()) message.insert(std::min(message.find("\n  Hint: "), message.size()), LackedByGather());
+    return Fail(MakeStatus(code, "the job failed: ", Named(rank), ": ", message), exit_code, rank);
   }
   if (gather_first_ != kNobody) {
     return FailBecauseOf(rank, StatusCode::kFailedPrecondition,
@@ -213,9 +248,10 @@ void Coordinator::ProcessEnded(int rank, const ProcessEnd& end, TimePoint) {
     return FailBecauseOf(rank, StatusCode::kUnavailable, end.ToText(),
                          "if nobody killed it, the kernel ran out of memory (`dmesg | grep -i oom`)");
   }
-  FailBecauseOf(rank, StatusCode::kUnavailable,
-                end.signal != 0 ? end.ToText()
-                                : Cat("its process ended with ", end.ToText(), it.joined ? " without a last word" : " before it joined"));
+  if (end.signal != 0) return FailBecauseOf(rank, StatusCode::kUnavailable, end.ToText());
+  if (it.joined) return FailBecauseOf(rank, StatusCode::kUnavailable, Cat("its process ended with ", end.ToText(), " without a last word"));
+  FailBecauseOf(rank, StatusCode::kUnavailable, Cat("its process ended with ", end.ToText(), " before it joined"), "",
+                OwnExitCode(end.exit_code));
 }
 
 void Coordinator::RequestStop() {
@@ -249,9 +285,10 @@ void Coordinator::Tick(TimePoint now) {
     for (int rank = 0; rank < options_.ranks; ++rank) {
       if (!ranks_[static_cast<size_t>(rank)].joined) missing.push_back(rank);
     }
-    return Fail(DeadlineExceeded("the job failed: ", NamesOf(missing), " of ", options_.ranks, " did not join within ",
-                                 HumanSeconds(Seconds(options_.start_limit))),
-                ExitCode::kRankFailed, missing.size() == 1 ? missing.front() : kNobody);
+    return Fail(
+        DeadlineExceeded("the job failed: ", NamesOf(missing), " of ", options_.ranks, " did not join within ",
+                         HumanSeconds(Seconds(options_.start_limit)), turned_away_.empty() ? "" : Cat("; turned away was ", turned_away_)),
+        ExitCode::kRankFailed, missing.size() == 1 ? missing.front() : kNobody);
   }
   CheckSilence(now);
   CheckProgress(now);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "base/view.h"
 #include "cluster/messages.h"
@@ -43,10 +44,11 @@ struct SendTo {
   int rank;
   ControlMessage message;
 };
-// For people: a slow rank, a process that crashed after its last word. rank -1: the job.
+// For people: a slow rank, a process that crashed after its last word, a rank that was turned away. rank -1: the job.
 struct Notice {
   int rank;
   std::string text;
+  LogLevel level = LogLevel::kWarning;
 };
 // A rank reported something.
 struct Reported {
@@ -69,10 +71,11 @@ class Coordinator {
   // --- Events. `now` never goes back.
   // A peer with the right token says that it is a rank. OK: it is in (a Welcome goes out through the caller, who knows
   // the link's nonces), and requests made before are among the actions. Otherwise the reason for a Refused: the number is
-  // taken or out of range, the world size differs, the job is over.
+  // taken or out of range, the world size differs, the job is over. People are told of it too: it is one of their ranks.
   Status Join(const Hello& hello, TimePoint now);
   void Receive(int rank, const ControlMessage& message, TimePoint now);
   void LinkClosed(int rank, const Status& why, TimePoint now);
+  // A rank that ends before it joined has only its exit code to say why: where that is one of ours it is the job's.
   void ProcessEnded(int rank, const ProcessEnd& end, TimePoint now);
   void RequestStop();  // idempotent
   void RequestSave();
@@ -118,11 +121,14 @@ class Coordinator {
   void ReceiveBeat(int rank, const Heartbeat& beat, TimePoint now);
   void ReceivePart(int rank, const Gather& gather, TimePoint now);
   void ReceiveLeave(int rank, const Leave& leave, TimePoint now);
+  std::string LackedByGather() const;
   void CheckSilence(TimePoint now);
   void CheckProgress(TimePoint now);
   bool Present(const Rank& rank) const { return rank.joined && !rank.left; }
   bool Waits(const Rank& rank) const { return rank.waiting || rank.part.has_value(); }
-  void FailBecauseOf(int rank, StatusCode code, std::string_view cause, std::string_view hint = "");
+  Status CheckJoin(const Hello& hello) const;
+  void FailBecauseOf(int rank, StatusCode code, std::string_view cause, std::string_view hint = "",
+                     ExitCode exit_code = ExitCode::kRankFailed);
   void Send(int rank, ControlMessage message);
   std::string Named(int rank) const;  // "rank 1 of 3 (pid 4711, step 7)"
 
@@ -134,7 +140,8 @@ class Coordinator {
   int gather_first_ = -1;         // who opened it; -1: none is pending
   uint64_t gather_sequence_ = 0;  // of the pending or next AllGather
   Request requests_;
-  Status stopped_status_;  // of the first rank that left with kStopped
+  std::string turned_away_;  // the newest reason for a Refused, while not all have joined
+  Status stopped_status_;    // of the first rank that left with kStopped
   std::optional<Outcome> outcome_;
   std::vector<Action> actions_;
 };

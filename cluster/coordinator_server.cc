@@ -241,7 +241,7 @@ void CoordinatorServer::CarryOut() {
       const auto found = connection_of_rank_.find(send->rank);
       if (found != connection_of_rank_.end()) Post(found->second, send->message);
     } else if (auto* notice = std::get_if<Notice>(&action)) {
-      if (options_.on_notice) options_.on_notice(notice->rank, notice->text);
+      if (options_.on_notice) options_.on_notice(notice->level, notice->text);
     } else if (auto* reported = std::get_if<Reported>(&action)) {
       if (options_.on_event) options_.on_event(reported->rank, reported->text);
     }

@@ -31,7 +31,7 @@ struct CoordinatorServerOptions {
   size_t outbox_bytes_max = 32 << 20;  // a peer that lets more pile up is cut
   // All called by the thread that calls Turn.
   std::function<void(int rank, const std::string& event)> on_event;
-  std::function<void(int rank, const std::string& text)> on_notice;
+  std::function<void(LogLevel level, const std::string& text)> on_notice;
   std::function<Answer(const std::string& query)> on_query;
   // Called by any thread when there is something to do for Turn; for a loop that sleeps in poll. May be empty.
   std::function<void()> wake;

@@ -33,6 +33,18 @@ Mac WelcomeMac(std::string_view token, const Nonce& challenge, const Nonce& hell
   return HmacSha256(token, said.bytes());
 }
 
+Mac MeshMac(std::string_view label, std::string_view token, const Nonce& challenge, const MeshHello& hello) {
+  Encoder stated;
+  stated.String(label);
+  stated.Bytes(challenge);
+  stated.Bytes(hello.nonce);
+  for (const int64_t number :
+       {int64_t{hello.from}, int64_t{hello.to}, int64_t{hello.world_size}, hello.view, int64_t{hello.lane}, hello.attempt}) {
+    stated.I64(number);
+  }
+  return HmacSha256(token, stated.bytes());
+}
+
 }  // namespace
 
 Hello SignHello(std::string_view token, const Nonce& challenge, Hello hello) {
@@ -54,6 +66,39 @@ Welcome SignWelcome(std::string_view token, const Nonce& challenge, const Nonce&
 Status CheckWelcome(std::string_view token, const Nonce& challenge, const Nonce& hello_nonce, const Welcome& welcome) {
   if (EqualInConstantTime(WelcomeMac(token, challenge, hello_nonce, welcome), welcome.mac)) return OkStatus();
   return PermissionDenied("who answers there does not know the job's token");
+}
+
+MeshHello SignMeshHello(std::string_view token, const Nonce& challenge, MeshHello hello) {
+  hello.nonce = SecureRandom();
+  hello.mac = MeshMac("dtrain mesh hello", token, challenge, hello);
+  return hello;
+}
+
+Status CheckMeshHello(std::string_view token, const Nonce& challenge, const MeshHello& hello) {
+  if (!token.empty() && EqualInConstantTime(MeshMac("dtrain mesh hello", token, challenge, hello), hello.mac)) return OkStatus();
+  return PermissionDenied("the token is not this job's");
+}
+
+MeshWelcome SignMeshWelcome(std::string_view token, const Nonce& challenge, const MeshHello& hello) {
+  return {MeshMac("dtrain mesh welcome", token, challenge, hello)};
+}
+
+Status CheckMeshWelcome(std::string_view token, const Nonce& challenge, const MeshHello& hello, const MeshWelcome& welcome) {
+  if (EqualInConstantTime(SignMeshWelcome(token, challenge, hello).mac, welcome.mac)) return OkStatus();
+  return PermissionDenied("who answers there does not know the job's token");
+}
+
+Status IntroduceRank(Link& link, std::string_view token, const MeshHello& hello, Deadline deadline) {
+  ASSIGN_OR_RETURN(const ControlMessage first, ReceiveMessage(link, deadline));
+  const auto* challenge = std::get_if<Challenge>(&first);
+  if (challenge == nullptr) return DataLoss("found ", NameOf(first), ", expected Challenge");
+  const MeshHello signed_hello = SignMeshHello(token, challenge->nonce, hello);
+  RETURN_IF_ERROR(SendMessage(link, signed_hello, deadline));
+  ASSIGN_OR_RETURN(const ControlMessage second, ReceiveMessage(link, deadline));
+  if (const auto* refused = std::get_if<Refused>(&second)) return PermissionDenied("refused: ", refused->why);
+  const auto* welcome = std::get_if<MeshWelcome>(&second);
+  if (welcome == nullptr) return DataLoss("found ", NameOf(second), ", expected MeshWelcome");
+  return CheckMeshWelcome(token, challenge->nonce, signed_hello, *welcome);
 }
 
 StatusOr<ControlMessage> ReceiveMessage(Link& link, Deadline deadline) {

@@ -20,6 +20,13 @@ Status CheckWelcome(std::string_view token, const Nonce& challenge, const Nonce&
 // not know the token itself; kUnavailable, kDeadlineExceeded, kDataLoss as the link has them.
 StatusOr<Welcome> Introduce(Link& link, std::string_view token, const Hello& hello, Deadline deadline);
 
+// The same between two ranks (cluster/mesh.h): Challenge, MeshHello, MeshWelcome or Refused.
+MeshHello SignMeshHello(std::string_view token, const Nonce& challenge, MeshHello hello);  // sets nonce and mac anew
+Status CheckMeshHello(std::string_view token, const Nonce& challenge, const MeshHello& hello);
+MeshWelcome SignMeshWelcome(std::string_view token, const Nonce& challenge, const MeshHello& hello);
+Status CheckMeshWelcome(std::string_view token, const Nonce& challenge, const MeshHello& hello, const MeshWelcome& welcome);
+Status IntroduceRank(Link& link, std::string_view token, const MeshHello& hello, Deadline deadline);
+
 // One message off a link, decoded; `Message` must be what arrives, else kDataLoss.
 StatusOr<ControlMessage> ReceiveMessage(Link& link, Deadline deadline);
 Status SendMessage(Link& link, const ControlMessage& message, Deadline deadline);

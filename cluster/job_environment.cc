@@ -35,7 +35,8 @@ StatusOr<int64_t> Number(const char* name, int64_t min, int64_t max) {
 }  // namespace
 
 bool StartedAsRank() {
-  for (const char* name : {kRank, kWorldSize, kCoordinator, kToken, kSegment, kDeadline}) {
+  // Not the token: who starts ranks by hand sets it himself (cluster/rendezvous.h).
+  for (const char* name : {kRank, kWorldSize, kCoordinator, kSegment, kDeadline}) {
     if (std::getenv(name) != nullptr) return true;
   }
   return false;

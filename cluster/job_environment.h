@@ -20,7 +20,7 @@ struct JobEnvironment {
   Duration deadline = std::chrono::seconds(5);  // heartbeat silence after which a rank is dead
 };
 
-// True if this process was started as a rank: any of the variables is set.
+// True if this process was started as a rank: any of the variables but the token is set.
 bool StartedAsRank();
 
 // Reads the variables and removes DTRAIN_TOKEN from the environment, so that no child of the rank inherits it.

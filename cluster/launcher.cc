@@ -20,6 +20,7 @@
 #include "cluster/coordinator_server.h"
 #include "cluster/handshake.h"
 #include "cluster/job_environment.h"
+#include "cluster/job_requests.h"
 #include "cluster/process.h"
 #include "cluster/rank_output.h"
 #include "cluster/run_files.h"
@@ -33,12 +34,11 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr Duration kTick = milliseconds(100);
-constexpr Duration kTwiceWithin = seconds(5);  // two SIGINTs so near mean: at once
-constexpr Duration kExitLimit = seconds(10);   // from a rank's last word to the end of its process
-constexpr size_t kReadBytesMax = 256 << 10;    // of one rank's output in one turn, so that none drowns the heartbeats
+constexpr Duration kExitLimit = seconds(10);  // from a rank's last word to the end of its process
+constexpr size_t kReadBytesMax = 256 << 10;   // of one rank's output in one turn, so that none drowns the heartbeats
 // What a rank or client may send; what goes to them has the transport's own limit.
 constexpr uint32_t kArrivingBytesMax = 256 << 10;
-constexpr size_t kDescriptionBytesMax = 1 << 20;
+constexpr uint32_t kHelloBytesMax = 4 << 10;  // from whom nothing is known yet
 constexpr std::array kSignals = {SIGTERM, SIGINT, SIGUSR1, SIGTSTP};
 
 std::string TimeText(double wall_seconds) {
@@ -50,16 +50,7 @@ std::string TimeText(double wall_seconds) {
 }
 
 Status CheckOptions(const LaunchOptions& options) {
-  if (options.ranks < 1 || options.ranks > kRanksMax) {
-    return InvalidArgument("found ", options.ranks, " ranks, expected 1 to ", kRanksMax);
-  }
-  if (options.run_directory.empty()) return InvalidArgument("no run directory is given");
-  if (options.job_description.size() > kDescriptionBytesMax) {
-    return InvalidArgument("the job description has ", options.job_description.size(), " bytes, expected at most ", kDescriptionBytesMax);
-  }
-  if (options.deadline < milliseconds(1) || options.deadline > std::chrono::hours(24)) {
-    return InvalidArgument("found a deadline of ", HumanSeconds(Seconds(options.deadline)), ", expected 1 ms to 24 h");
-  }
+  RETURN_IF_ERROR(CheckJobOptions(options));
   if (options.segment_fd >= 0 && options.segment_fd <= STDERR_FILENO) {
     return InvalidArgument("the segment's descriptor is ", options.segment_fd, ", which is a standard stream");
   }
@@ -82,23 +73,21 @@ struct Launcher::State {
   const LaunchOptions options;
   std::string token;
   FileDescriptor wake;  // an eventfd: link threads and requests from other threads end the loop's poll
-  std::atomic<bool> stop_wanted = false;
-  std::atomic<int64_t> saves_wanted = 0;
+  JobRequests requests;
   std::unique_ptr<SignalWatch> signals;
   std::vector<ProcessEntry> table;
   std::vector<Rank> ranks;
   std::unique_ptr<CoordinatorServer> server;  // after `wake`, which its threads use
 
-  bool stop_told = false;
-  int64_t saves_told = 0;
-  std::optional<TimePoint> interrupted;  // the last SIGINT
+  StopSignals stop_signals;
   std::optional<TimePoint> failed;
   bool killed = false;
 
   Coordinator& machine() { return server->machine(); }
-  void Notice(const std::string& text) {
-    if (options.on_notice) options.on_notice(text);
+  void Notice(LogLevel level, const std::string& text) {
+    if (options.on_notice) options.on_notice(level, text);
   }
+  void Warn(const std::string& text) { Notice(LogLevel::kWarning, text); }
   void Wake() const {
     const uint64_t one = 1;
     (void)!write(wake.fd(), &one, sizeof one);
@@ -106,11 +95,9 @@ struct Launcher::State {
 
   Status Prepare();
   Status StartRank(int rank, const Address& coordinator);
-  Answer OnQuery(const std::string& query);
 
   void Sleep(TimePoint until);
   void TakeSignals();
-  void TakeRequests();
   void TakeOutput();
   bool TakeEnds();
   void EndTheRest();
@@ -127,7 +114,7 @@ Status Launcher::State::Prepare() {
   wake = FileDescriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.open()) return ResourceExhausted("make an eventfd: ", std::strerror(errno));
   token = Hex(SecureRandom());
-  TcpTransport transport({.message_bytes_max = kArrivingBytesMax});
+  TcpTransport transport({.message_bytes_max = kArrivingBytesMax, .first_message_bytes_max = kHelloBytesMax});
   ASSIGN_OR_RETURN(auto listener, transport.Listen({"127.0.0.1", 0}));
   const Address coordinator = listener->address();
   if (options.handle_signals) {
@@ -151,8 +138,12 @@ Status Launcher::State::Prepare() {
           [this](int rank, const std::string& event) {
             if (options.on_event) options.on_event(rank, event);
           },
-      .on_notice = [this](int, const std::string& text) { Notice(text); },
-      .on_query = [this](const std::string& query) { return OnQuery(query); },
+      .on_notice = [this](LogLevel level, const std::string& text) { Notice(level, text); },
+      .on_query =
+          [this](const std::string& query) {
+            Wake();
+            return requests.OnQuery(query, options);
+          },
       .wake = [this] { Wake(); },
   };
   server = std::make_unique<CoordinatorServer>(std::move(listener), std::move(server_options));
@@ -182,22 +173,6 @@ Status Launcher::State::StartRank(int rank, const Address& coordinator) {
   return OkStatus();
 }
 
-Answer Launcher::State::OnQuery(const std::string& query) {
-  if (query == "stop") {
-    stop_wanted = true;
-    Wake();
-    return {true, "the job was asked to save and stop"};
-  }
-  if (query == "save") {
-    ++saves_wanted;
-    Wake();
-    return {true, "the job was asked to save"};
-  }
-  std::string answer = options.on_query ? options.on_query(query) : "";
-  if (answer.empty()) return {false, Cat("it does not understand \"", query, "\"")};
-  return {true, std::move(answer)};
-}
-
 StatusOr<std::unique_ptr<Launcher>> Launcher::Start(const LaunchOptions& options) {
   auto state = std::make_unique<State>(options);
   if (const Status prepared = state->Prepare(); !prepared.ok()) {
@@ -211,12 +186,12 @@ Launcher::Launcher(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Launcher::~Launcher() = default;
 
 void Launcher::RequestStop() {
-  state_->stop_wanted = true;
+  state_->requests.Stop();
   state_->Wake();
 }
 
 void Launcher::RequestSave() {
-  ++state_->saves_wanted;
+  state_->requests.Save();
   state_->Wake();
 }
 
@@ -227,7 +202,7 @@ JobOutcome Launcher::Run() {
   while (std::any_of(job.ranks.begin(), job.ranks.end(), runs)) {
     job.Sleep(next_tick);
     job.TakeSignals();
-    job.TakeRequests();
+    job.requests.Tell(job.machine(), job.options);
     job.TakeOutput();
     // What a rank said before it ended comes first; what its end leads to goes out at once.
     job.server->Turn(Deadline::In({}));
@@ -258,16 +233,15 @@ void Launcher::State::Sleep(TimePoint until) {
 void Launcher::State::TakeSignals() {
   if (!signals) return;
   for (const int signal : signals->Take()) {
-    const TimePoint now = SystemClock().Now();
     if (signal == SIGTSTP) {
       Pause();
-    } else if (signal == SIGINT && interrupted.has_value() && now - *interrupted < kTwiceWithin) {
-      machine().Fail(Cancelled("the job was interrupted: its ranks were killed at once"), ExitCode::kInterrupted, -1);
-      KillAll();
-    } else {
-      if (signal == SIGINT) interrupted = now;
-      stop_wanted = true;
+      continue;
     }
+    const StopSignals::Ask ask = stop_signals.On(signal, SystemClock().Now());
+    if (ask == StopSignals::Ask::kStop) requests.Stop();
+    if (ask != StopSignals::Ask::kEnd) continue;
+    machine().Fail(Cancelled("the job was interrupted: its ranks were killed at once"), ExitCode::kInterrupted, -1);
+    KillAll();
   }
 }
 
@@ -278,16 +252,6 @@ void Launcher::State::Pause() {
   for (const Rank& rank : ranks) rank.process.Signal(SIGCONT);
 }
 
-void Launcher::State::TakeRequests() {
-  // Whoever asks for a save and then for a stop gets both: the stop is looked at first and told last.
-  const bool stop = stop_wanted;
-  for (; saves_told < saves_wanted; ++saves_told) machine().RequestSave();
-  if (stop && !std::exchange(stop_told, true)) {
-    machine().RequestStop();
-    if (!machine().over()) Notice("stopping: the job was asked to save and stop (Ctrl-C twice ends it at once)");
-  }
-}
-
 void Launcher::State::TakeOutput() {
   std::array<char, 16 << 10> buffer;
   for (Rank& rank : ranks) {
@@ -296,7 +260,7 @@ void Launcher::State::TakeOutput() {
       if (count > 0) {
         taken += static_cast<size_t>(count);
         const Status written = rank.output.Add({buffer.data(), static_cast<size_t>(count)});
-        if (!written.ok()) Notice(Cat("the log ends here: ", Message(written)));
+        if (!written.ok()) Warn(Cat("the log ends here: ", Message(written)));
       } else if (count == 0) {
         rank.process.CloseOutput();
       } else if (errno != EINTR) {
@@ -327,7 +291,7 @@ void Launcher::State::EndTheRest() {
     if (rank.ended || !machine().rank_state(static_cast<int>(i)).left) continue;
     if (!rank.left.has_value()) rank.left = now;
     if (now - *rank.left >= kExitLimit && !std::exchange(rank.killed, true)) {
-      Notice(Cat("rank ", i, " has left the job but its process does not end; it is killed"));
+      Warn(Cat("rank ", i, " has left the job but its process does not end; it is killed"));
       rank.process.Signal(SIGKILL);
     }
   }
@@ -353,7 +317,7 @@ JobOutcome Launcher::State::Finish() {
   }
   RemoveControlFile(options.run_directory);
   table[0].ended = "job over";
-  if (const Status written = WriteProcessTable(options.run_directory, table); !written.ok()) Notice(Message(written));
+  if (const Status written = WriteProcessTable(options.run_directory, table); !written.ok()) Warn(Message(written));
   signals.reset();
 
   const Outcome outcome = *machine().outcome();  // every process has ended, so there is one

@@ -220,6 +220,8 @@ Status Member::Report(std::string event) {
   return Post(Event{std::move(event)}, Deadline::In(kRoomPatience, clock_));
 }
 
+Status Member::RequestStop() { return Post(Request{.stop = true}, Deadline::In(kRoomPatience, clock_)); }
+
 Status Member::Leave(const Status& outcome, Deadline deadline) {
   {
     const std::lock_guard lock(mutex_);

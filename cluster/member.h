@@ -39,6 +39,7 @@ class Member {
 
   int rank() const { return job_.rank; }
   int world_size() const { return job_.world_size; }
+  const JobEnvironment& job() const { return job_; }  // how it joined: coordinator and token
   const std::string& job_description() const { return job_description_; }
   Duration deadline() const { return deadline_; }
 
@@ -58,6 +59,9 @@ class Member {
 
   // One way to the launcher's on_event. Waits at most 100 ms for room, then kResourceExhausted.
   Status Report(std::string event);
+
+  // A signal asked this rank to end: the whole job is asked to save and stop. As Report does, waits for room only.
+  Status RequestStop();
 
   // What people asked for so far. Only rank 0 is told; it tells the others through the training itself. Cheap.
   Requests requests() const;

@@ -142,6 +142,17 @@ void Fields(Io& io, M& m) {
   } else if constexpr (std::same_as<T, Answer>) {
     io.Flag(m.ok);
     io.Text(m.text, kDescriptionBytesMax);
+  } else if constexpr (std::same_as<T, MeshHello>) {
+    io.Number(m.from, 0, kRanksMax - 1);
+    io.Number(m.to, 0, kRanksMax - 1);
+    io.Number(m.world_size, 1, kRanksMax);
+    io.Number(m.view, 0, kNumberMax);
+    io.Number(m.lane, 0, kLanesMax - 1);
+    io.Number(m.attempt, 1, kNumberMax);
+    io.Array(m.nonce);
+    io.Array(m.mac);
+  } else if constexpr (std::same_as<T, MeshWelcome>) {
+    io.Array(m.mac);
   } else {
     static_assert(std::same_as<T, Farewell>);
   }
@@ -190,8 +201,8 @@ StatusOr<ControlMessage> Decode(std::span<const std::byte> bytes) {
 }
 
 std::string_view NameOf(const ControlMessage& message) {
-  constexpr std::string_view kNames[] = {"Challenge", "Hello",   "Welcome", "Refused", "Heartbeat", "Gather", "Gathered",
-                                         "Event",     "Request", "Failed",  "Leave",   "Farewell",  "Query",  "Answer"};
+  constexpr std::string_view kNames[] = {"Challenge", "Hello",  "Welcome", "Refused",  "Heartbeat", "Gather", "Gathered",  "Event",
+                                         "Request",   "Failed", "Leave",   "Farewell", "Query",     "Answer", "MeshHello", "MeshWelcome"};
   static_assert(std::size(kNames) == std::variant_size_v<ControlMessage>);
   return kNames[message.index()];
 }

@@ -22,6 +22,7 @@ inline constexpr size_t kGatherPartBytesMax = 64 << 10;
 inline constexpr size_t kGatheredBytesMax = 15 << 20;  // all parts together; below a link's default limit of 16 MiB
 inline constexpr size_t kControlTextBytesMax = 64 << 10;
 inline constexpr int kRanksMax = 65'536;
+inline constexpr int kLanesMax = 64;  // links between two ranks
 
 using Nonce = std::array<std::byte, 32>;
 
@@ -87,7 +88,7 @@ struct Event {
   bool operator==(const Event&) const = default;
 };
 
-// What people asked for; the newest replaces the one before.
+// What people asked for; the newest replaces the one before. From a rank: its process was asked to stop by a signal.
 struct Request {
   bool stop = false;
   int64_t saves = 0;  // checkpoints asked for so far
@@ -126,9 +127,29 @@ struct Answer {
   bool operator==(const Answer&) const = default;
 };
 
+// From rank to rank (cluster/mesh.h): the answer to a Challenge. This is link number `lane` from `from` to `to`, in `view`;
+// of several attempts at it the highest holds.
+struct MeshHello {
+  int from = 0;
+  int to = 0;
+  int world_size = 1;
+  int64_t view = 0;
+  int lane = 0;
+  int64_t attempt = 1;
+  Nonce nonce = {};
+  Mac mac = {};
+  bool operator==(const MeshHello&) const = default;
+};
+
+// The link is taken; `mac` proves that `to` knows the token too.
+struct MeshWelcome {
+  Mac mac = {};
+  bool operator==(const MeshWelcome&) const = default;
+};
+
 // The kind byte is the position here, from 0. New kinds go to the end.
-using ControlMessage =
-    std::variant<Challenge, Hello, Welcome, Refused, Heartbeat, Gather, Gathered, Event, Request, Failed, Leave, Farewell, Query, Answer>;
+using ControlMessage = std::variant<Challenge, Hello, Welcome, Refused, Heartbeat, Gather, Gathered, Event, Request, Failed, Leave,
+                                    Farewell, Query, Answer, MeshHello, MeshWelcome>;
 
 std::vector<std::byte> Encode(const ControlMessage& message);
 

@@ -119,10 +119,7 @@ Process::Process(pid_t pid, FileDescriptor pidfd, FileDescriptor output)
     : pid_(pid), pidfd_(std::move(pidfd)), output_(std::move(output)) {}
 
 Process::Process(Process&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)),
-      pidfd_(std::move(other.pidfd_)),
-      output_(std::move(other.output_)),
-      end_(std::move(other.end_)) {}
+    : pid_(std::exchange(other.pid_, -1)), pidfd_(std::move(other.pidfd_)), output_(std::move(other.output_)), end_(other.end_) {}
 
 Process::~Process() {
   if (pid_ <= 0 || end_.has_value()) return;

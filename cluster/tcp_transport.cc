@@ -67,8 +67,11 @@ Status WaitFor(int fd, short events, Deadline deadline) {
 
 class TcpLink final : public Link {
  public:
-  TcpLink(Socket socket, std::string peer, uint32_t message_bytes_max)
-      : socket_(std::move(socket)), peer_(std::move(peer)), message_bytes_max_(message_bytes_max) {
+  TcpLink(Socket socket, std::string peer, uint32_t message_bytes_max, uint32_t first_bytes_max)
+      : socket_(std::move(socket)),
+        peer_(std::move(peer)),
+        message_bytes_max_(message_bytes_max),
+        receive_bytes_max_(std::min(first_bytes_max, message_bytes_max)) {
     const int on = 1;
     setsockopt(socket_.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
@@ -106,6 +109,7 @@ class TcpLink final : public Link {
     for (;;) {
       if (length_.has_value() && message_.size() == *length_) {
         length_.reset();
+        receive_bytes_max_ = message_bytes_max_;
         return std::exchange(message_, {});
       }
       if (closed_) return Unavailable("receive from ", peer_, ": the link is closed");
@@ -142,9 +146,9 @@ class TcpLink final : public Link {
       uint32_t length = 0;
       std::memcpy(&length, head_.data(), sizeof length);
       head_.clear();
-      if (length > message_bytes_max_) {
+      if (length > receive_bytes_max_) {
         Close();
-        return DataLoss("receive from ", peer_, ": a message of ", length, " bytes is announced, the limit is ", message_bytes_max_);
+        return DataLoss("receive from ", peer_, ": a message of ", length, " bytes is announced, the limit is ", receive_bytes_max_);
       }
       length_ = length;
     }
@@ -156,21 +160,22 @@ class TcpLink final : public Link {
   const uint32_t message_bytes_max_;
   std::atomic<bool> closed_ = false;
   // Of the message that is arriving; the receiver's alone.
+  uint32_t receive_bytes_max_;
   std::vector<std::byte> head_, message_;
   std::optional<size_t> length_;
 };
 
 class TcpListener final : public Listener {
  public:
-  TcpListener(Socket socket, Address address, uint32_t message_bytes_max)
-      : socket_(std::move(socket)), address_(std::move(address)), message_bytes_max_(message_bytes_max) {}
+  TcpListener(Socket socket, Address address, const TcpOptions& options)
+      : socket_(std::move(socket)), address_(std::move(address)), options_(options) {}
 
   StatusOr<std::unique_ptr<Link>> Accept(Deadline deadline) override {
     for (;;) {
       sockaddr_in from = {};
       socklen_t from_bytes = sizeof from;
       const int fd = accept4(socket_.fd(), reinterpret_cast<sockaddr*>(&from), &from_bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
-      if (fd >= 0) return std::make_unique<TcpLink>(Socket(fd), Named(from), message_bytes_max_);
+      if (fd >= 0) return std::make_unique<TcpLink>(Socket(fd), Named(from), options_.message_bytes_max, options_.first_message_bytes_max);
       if (errno == EAGAIN || errno == EWOULDBLOCK) {
         RETURN_IF_ERROR(Annotate(WaitFor(socket_.fd(), POLLIN, deadline), Cat("accept on ", Named(address_))));
       } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -185,7 +190,7 @@ class TcpListener final : public Listener {
  private:
   const Socket socket_;
   const Address address_;
-  const uint32_t message_bytes_max_;
+  const TcpOptions options_;
 };
 
 StatusOr<sockaddr_in> Resolve(const Address& address) {
@@ -232,8 +237,7 @@ StatusOr<std::unique_ptr<Listener>> TcpTransport::Listen(const Address& address)
     if (error == EACCES) return WithHint(PermissionDenied(what, ": ", ErrorText(error)), "ports below 1024 need privileges");
     return Unavailable(what, ": ", ErrorText(error));
   }
-  return std::make_unique<TcpListener>(std::move(socket), Address{address.host, ntohs(LocalName(socket.fd()).sin_port)},
-                                       options_.message_bytes_max);
+  return std::make_unique<TcpListener>(std::move(socket), Address{address.host, ntohs(LocalName(socket.fd()).sin_port)}, options_);
 }
 
 StatusOr<std::unique_ptr<Link>> TcpTransport::Connect(const Address& address, Deadline deadline) {
@@ -256,7 +260,7 @@ StatusOr<std::unique_ptr<Link>> TcpTransport::Connect(const Address& address, De
       own.sin_port == resolved->sin_port && own.sin_addr.s_addr == resolved->sin_addr.s_addr) {
     return Unavailable(what, ": nobody listens there");
   }
-  return std::make_unique<TcpLink>(std::move(socket), Named(address), options_.message_bytes_max);
+  return std::make_unique<TcpLink>(std::move(socket), Named(address), options_.message_bytes_max, options_.message_bytes_max);
 }
 
 }  // namespace dtrain

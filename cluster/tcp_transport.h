@@ -10,6 +10,8 @@ struct TcpOptions {
   // A longer message is refused by Send (kInvalidArgument) and by Receive (kDataLoss). Memory grows with what has really
   // arrived, not with what a length announces.
   uint32_t message_bytes_max = 16 << 20;
+  // Of the first message on an accepted link, while nobody knows who is at its other end.
+  uint32_t first_message_bytes_max = 16 << 20;
   int backlog = 128;
 };
 

@@ -13,8 +13,10 @@ double ScheduleFactor(const ScheduleOptions& options, Step step) {
   switch (options.type) {
     case ScheduleType::kConstant:
       return 1;
-    case ScheduleType::kStep:
-      return std::pow(options.gamma, static_cast<double>(since / std::max<int64_t>(options.step_size_steps, 1)));
+    case ScheduleType::kStep: {
+      const int64_t drops = since / std::max<int64_t>(options.step_size_steps, 1);
+      return std::pow(options.gamma, static_cast<double>(drops));
+    }
     case ScheduleType::kCosine: {
       const int64_t length = options.total_steps - options.warmup_steps;
       if (since >= length) return options.min_factor;

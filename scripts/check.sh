@@ -50,6 +50,10 @@ run_tests() {
 if [ "$mode" != --quick ]; then
   echo "== sanitizers: address and undefined behaviour, then threads, over the torch-free tests"
   scripts/build.sh "$root/build-asan" -DDTRAIN_TORCH=OFF -DDTRAIN_SANITIZE=address,undefined
+  share asan-build
+  echo "== clang-tidy over the torch-free sources"
+  scripts/tidy.sh "$root/build-asan"
+  share tidy
   run_tests "$root/build-asan" -LE 'slow|python' --timeout 300
   share asan
   # Threads: only the programs that have several.

@@ -8,7 +8,7 @@ torch_version=2.11.0
 python_packages=("torch==$torch_version" "numpy==2.3.4" "safetensors==0.6.2" "tensorboard==2.20.0")
 apt_packages=(g++ cmake ninja-build ccache git python3 python3-venv python3-dev pkg-config
   libabsl-dev libcxxopts-dev libyaml-cpp-dev nlohmann-json3-dev libspdlog-dev libisal-dev zlib1g-dev libssl-dev
-  libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-tidy strace e2fsprogs iproute2)
+  libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-tidy strace e2fsprogs iproute2 openmpi-bin libopenmpi-dev)
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/dtrain
 environment=$cache/python-torch-$torch_version

@@ -15,6 +15,7 @@
 #include "base/leaf_tree.h"
 #include "base/status.h"
 #include "base/tensor_view.h"
+#include "base/trace.h"
 #include "base/view.h"
 #include "optim/optimizer.h"
 
@@ -30,6 +31,13 @@ enum class ApplyBy {
 enum class GradientPlace {
   kFlat,     // all of it in flat().gradients
   kInPlace,  // what this rank itself reads stays where backward left it, so it is never copied; not with ApplyBy::kCaller
+};
+
+// Floating-point buffers (BatchNorm's running values) after a step.
+enum class BufferRule {
+  kAverage,  // the mean over the leaves of all ranks, in tree order
+  kFirst,    // the mean over rank 0's leaves, on all ranks
+  kLocal,    // the mean over the rank's own leaves: every rank has buffers of its own
 };
 
 // What to do with a step whose loss or gradient is not finite.
@@ -75,6 +83,8 @@ struct StepInput {
   double weight = 0;  // samples, tokens or class weights behind the gradient sum
   double loss_sum = 0;
   bool finite = true;  // false if this rank saw a loss that is not
+  // For each entry of the layout whether it got a gradient here. Read only with ExchangeOptions::skip_untouched.
+  std::span<const uint8_t> touched;
   // Where the gradient of each entry of the layout lies; read only for elements in flat().kept, empty if there are none.
   std::span<const float* const> gradients_of;
 };
@@ -119,7 +129,12 @@ struct ExchangeOptions {
   std::function<double(Step, double)> learning_rate = [](Step, double) { return 0.01; };
   // Asked once a step, on rank 0 only; what it says holds on all ranks from the next Begin.
   std::function<Decisions()> decide = [] { return Decisions{}; };
+  BufferRule buffer_rule = BufferRule::kAverage;
+  // A tensor that got a gradient on no rank keeps its value and slots, as torch's optimizers have it; otherwise its gradient is
+  // zero and decay and momentum go on.
+  bool skip_untouched = false;
   BucketOptions buckets;
+  Trace* trace = nullptr;  // may be null; outlives the exchange
   // The threads of this rank. Element by element and block by block, so that bits do not depend on them.
   ParallelFor parallel_for = [](int64_t count, int64_t, const auto& body) { body(0, count); };
 };

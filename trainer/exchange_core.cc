@@ -1,9 +1,11 @@
 #include "trainer/exchange_core.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/check.h"
+#include "optim/accumulate.h"
 #include "optim/clip.h"
 
 namespace dtrain {
@@ -11,6 +13,9 @@ namespace dtrain {
 Status CheckExchangeOptions(const ExchangeOptions& options) {
   if (!(options.clip_norm >= 0))
     return InvalidArgument("make a gradient exchange: clip_norm is ", options.clip_norm, "; expected 0 or more");
+  if (options.reproducible && options.buffer_rule != BufferRule::kAverage) {
+    return InvalidArgument("make a gradient exchange: buffers of one rank depend on the number of ranks; reproducible averages them");
+  }
   if (options.groups.empty()) return InvalidArgument("make a gradient exchange: no parameter group; expected at least one");
   if (options.place == GradientPlace::kInPlace && options.apply == ApplyBy::kCaller) {
     return InvalidArgument(
@@ -67,6 +72,11 @@ Status ExchangeCore::CheckFinish(Step step, const StepInput& input) const {
   if (input.gradients_of.size() != in_place) {
     return InvalidArgument("finish step ", step, ": ", input.gradients_of.size(), " gradients are given in place; expected ", in_place);
   }
+  const size_t touched = options_.skip_untouched ? layout().entries.size() : 0;
+  if (options_.skip_untouched && input.touched.size() != touched) {
+    return InvalidArgument("finish step ", step, ": it is said of ", input.touched.size(),
+                           " tensors whether they got a gradient; expected ", touched);
+  }
   return OkStatus();
 }
 
@@ -92,6 +102,24 @@ UpdateScalars ExchangeCore::Scalars(const StepReport& report) const {
   DTRAIN_CHECK(report.weight > 0);
   const double clip = options_.clip_norm > 0 ? ClipCoefficient(report.gradient_norm, options_.clip_norm) : 1.0;
   return {.update = updates_ + 1, .learning_rate = learning_rate_, .gradient_scale = clip / report.weight};
+}
+
+void ExchangeCore::CombineBuffers(std::span<const std::span<const float>> sums, const LeafShares& shares, int rank) const {
+  const FlatBuffers& flat = store_.flat();
+  if (options_.buffer_rule != BufferRule::kAverage) {
+    const int of = options_.buffer_rule == BufferRule::kFirst ? 0 : rank;
+    const double share = 1.0 / static_cast<double>(shares.of_rank[of].count);
+    for (size_t i = 0; i < flat.buffers.size(); ++i) flat.buffers[i] = static_cast<float>(sums[of][i] * share);
+    return;
+  }
+  const double share = 1.0 / static_cast<double>(options_.leaves);
+  std::vector<const float*> operands(sums.size());
+  alignas(64) std::array<float, kBlockElements> total;
+  for (const ElementRange block : flat.buffer_layout.blocks) {
+    for (size_t i = 0; i < operands.size(); ++i) operands[i] = sums[i].data() + block.begin;
+    TreeSumBlock(shares.sum_over_ranks, operands, block.size(), total.data());
+    for (int64_t i = 0; i < block.size(); ++i) flat.buffers[block.begin + i] = static_cast<float>(total[i] * share);
+  }
 }
 
 void ExchangeCore::Close(const StepReport& report) {

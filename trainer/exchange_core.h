@@ -47,10 +47,17 @@ class ExchangeCore {
   // This rank's gradient of block `index` of the layout.
   const float* gradient_of_block(size_t index, const StepInput& input) const;
 
+  // Which entries any rank touched; said before the update. Without skip_untouched all are.
+  void TakeTouched(std::vector<uint8_t> touched) { touched_ = std::move(touched); }
+  bool touched(size_t block) const { return touched_.empty() || touched_[entry_of_block_[block]] != 0; }
+
   // Puts the norm of the mean gradient into `report` from the square sums of all blocks; not finite if they are not.
   void TakeNorm(const std::vector<double>& block_square_sums, StepReport* report) const;
   // Of the update that applies `report`'s gradient: learning rate of the open step, 1 / weight times the clip coefficient.
   UpdateScalars Scalars(const StepReport& report) const;
+
+  // The buffers of the next step by the buffer rule, from the sums of every rank over its leaves.
+  void CombineBuffers(std::span<const std::span<const float>> sums, const LeafShares& shares, int rank) const;
 
   // What holds from the next Begin on; said before Close.
   void Take(const Decisions& decisions) { decisions_ = decisions; }
@@ -64,6 +71,7 @@ class ExchangeCore {
   std::vector<Bucket> buckets_;
   std::vector<bool> offered_;
   std::vector<int32_t> entry_of_block_;
+  std::vector<uint8_t> touched_;
   TreeSumPlan block_plan_;
   Decisions decisions_;
   Step step_ = 0;

@@ -115,16 +115,35 @@ StatusOr<JobPlan> MakeJobPlan(const Value& config, int ranks, int64_t train_samp
   } else {
     plan.total_steps = Steps(duration, plan.steps_per_epoch);
   }
-  ASSIGN_OR_RETURN(const auto evaluate, ToIntervals(config.At("eval.every"), plan.steps_per_epoch));
-  if (!evaluate.empty()) plan.evaluate = evaluate.front();
-  if (plan.evaluate && plan.evaluate->seconds) {
-    return WithHint(InvalidArgument("eval.every: found a time, expected steps or epochs: all ranks evaluate after the same step"),
-                    "write it as e.g. 500st or 1ep, or never");
+  for (const auto& [key, interval] :
+       {std::pair("eval.every", &plan.evaluate), std::pair("strategy.check_replicas", &plan.check_replicas)}) {
+    ASSIGN_OR_RETURN(const auto given, ToIntervals(config.At(key), plan.steps_per_epoch));
+    if (given.empty()) continue;
+    *interval = given.front();
+    if ((*interval)->seconds) {
+      return WithHint(InvalidArgument(key, ": found a time, expected steps or epochs: all ranks do it after the same step"),
+                      "write it as e.g. 500st or 1ep, or never");
+    }
   }
   ASSIGN_OR_RETURN(plan.save, ToIntervals(config.At("checkpoint.every"), plan.steps_per_epoch));
   plan.evaluate_batch = config.Int("eval.batch", plan.evaluate_batch);
 
+  if (const auto steps = config.Ints("log.trace.steps"); !config.At("log.trace").is_null() && steps.size() == 2) {
+    plan.trace = {steps[0], steps[1]};
+  }
+
   ExchangeOptions& exchange = plan.exchange;
+  exchange.skip_untouched = config.String("strategy.unused", "error") == "skip";
+  const std::string buffers = config.String("strategy.buffers", "average");
+  exchange.buffer_rule = buffers == "first" ? BufferRule::kFirst : buffers == "local" ? BufferRule::kLocal : BufferRule::kAverage;
+  if (plan.reproducible && exchange.buffer_rule != BufferRule::kAverage) {
+    return WithHint(InvalidArgument("strategy.buffers: found ", buffers,
+                                    " with run.reproducible, expected average: buffers of one rank depend "
+                                    "on the number of ranks"),
+                    "leave it out, or set run.reproducible=false");
+  }
+  exchange.buckets.bucket_bytes_max = config.Int("strategy.bucket", exchange.buckets.bucket_bytes_max);
+  exchange.buckets.first_bucket_bytes_max = std::min(exchange.buckets.bucket_bytes_max, exchange.buckets.first_bucket_bytes_max);
   exchange.leaves = plan.batch.leaves;
   exchange.reproducible = plan.reproducible;
   ASSIGN_OR_RETURN(exchange.optimizer, ToOptimizer(config.At("optim")));

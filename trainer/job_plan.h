@@ -35,8 +35,10 @@ struct JobPlan {
   std::optional<int64_t> total_steps;  // none: train.duration is a time
   std::optional<double> seconds_max;   // then this
   std::optional<Interval> evaluate;    // none: never
-  std::vector<Interval> save;          // empty: never, but at the end
+  std::optional<Interval> check_replicas;
+  std::vector<Interval> save;  // empty: never, but at the end
   int64_t evaluate_batch = 256;
+  std::optional<std::pair<Step, Step>> trace;  // first step of the timeline and the one after its last
   ExchangeOptions exchange;
 
   bool EvaluateAfter(Step done_steps) const;  // after the last step too, unless never
@@ -47,7 +49,7 @@ struct JobPlan {
 // kInvalidArgument (exit code kConfiguration) for what does not fit together; the message names the keys.
 StatusOr<JobPlan> MakeJobPlan(const Value& config, int ranks, int64_t train_samples);
 
-// Computing threads of a rank: train.threads, or by the cores where it is auto.
+// Computing threads of each of the `ranks` ranks of a host: train.threads, or by the cores where it is auto.
 int ConfiguredThreads(const Value& config, int ranks);
 RetentionPolicy RetentionOf(const Value& config);
 EarlyStop EarlyStopOf(const Value& config);

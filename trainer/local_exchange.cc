@@ -14,8 +14,11 @@ constexpr int64_t kBlocksAtLeast = 8;  // for a thread: below, starting it costs
 
 class LocalExchange final : public GradientExchange {
  public:
-  LocalExchange(const ExchangeOptions& options, ParameterStore store, std::vector<Bucket> buckets, FlatMemory memory)
-      : memory_(std::move(memory)), core_(options, std::move(store), std::move(buckets)), block_sums_(core_.layout().blocks.size()) {}
+  LocalExchange(const ExchangeOptions& options, ParameterStore store, std::vector<Bucket> buckets, LeafShares shares, FlatMemory memory)
+      : memory_(std::move(memory)),
+        core_(options, std::move(store), std::move(buckets)),
+        shares_(std::move(shares)),
+        block_sums_(core_.layout().blocks.size()) {}
 
   const FlatBuffers& flat() const override { return core_.store().flat(); }
   const std::vector<Bucket>& buckets() const override { return core_.buckets(); }
@@ -37,15 +40,16 @@ class LocalExchange final : public GradientExchange {
     report.applied = report.finite && report.weight > 0;
     if (report.applied) {
       const UpdateScalars scalars = core_.Scalars(report);
+      if (core_.options().skip_untouched) core_.TakeTouched({input.touched.begin(), input.touched.end()});
       if (core_.options().apply == ApplyBy::kExchange) {
-        ForBlocks(input,
-                  [&](size_t, ElementRange range, std::span<const float> gradients) { core_.store().Apply(scalars, range, gradients); });
+        ForBlocks(input, [&](size_t index, ElementRange range, std::span<const float> gradients) {
+          if (core_.touched(index)) core_.store().Apply(scalars, range, gradients);
+        });
       } else {
         Scale(flat().gradients, scalars.gradient_scale);
       }
-      const FlatBuffers& buffers = flat();
-      const double share = 1.0 / static_cast<double>(core_.options().leaves);
-      for (size_t i = 0; i < buffers.buffers.size(); ++i) buffers.buffers[i] = static_cast<float>(buffers.buffer_sums[i] * share);
+      const std::span<const float> sums = flat().buffer_sums;
+      core_.CombineBuffers({&sums, 1}, shares_, 0);
     }
     report.apply_s = timer.Lap();
     core_.Take(core_.options().decide());
@@ -78,6 +82,7 @@ class LocalExchange final : public GradientExchange {
 
   FlatMemory memory_;
   ExchangeCore core_;
+  LeafShares shares_;  // all leaves are of one rank
   std::vector<double> block_sums_;
 };
 
@@ -86,7 +91,7 @@ class LocalExchange final : public GradientExchange {
 StatusOr<std::unique_ptr<GradientExchange>> MakeLocalExchange(const ExchangeOptions& options, const FlatLayout& layout,
                                                               const FlatLayout& buffer_layout) {
   RETURN_IF_ERROR(CheckExchangeOptions(options));
-  RETURN_IF_ERROR(ShareLeaves(options.leaves, 1, options.reproducible).status());
+  ASSIGN_OR_RETURN(auto shares, ShareLeaves(options.leaves, 1, options.reproducible));
   ASSIGN_OR_RETURN(std::shared_ptr<const Optimizer> optimizer,
                    MakeOptimizer(options.apply == ApplyBy::kCaller ? OptimizerOptions{} : options.optimizer));
   ASSIGN_OR_RETURN(auto buckets, PlanBuckets(layout, options.buckets));
@@ -98,7 +103,7 @@ StatusOr<std::unique_ptr<GradientExchange>> MakeLocalExchange(const ExchangeOpti
   std::vector<std::span<float>> slots;
   for (int64_t slot = 0; slot < slot_count; ++slot) slots.push_back(memory.part(4).subspan(slot * elements, elements));
   ParameterStore store(std::move(flat), std::move(slots), std::move(optimizer), options.groups);
-  return std::make_unique<LocalExchange>(options, std::move(store), std::move(buckets), std::move(memory));
+  return std::make_unique<LocalExchange>(options, std::move(store), std::move(buckets), std::move(shares), std::move(memory));
 }
 
 }  // namespace dtrain

@@ -1,9 +1,11 @@
 // Where a run's time goes. Every moment belongs to exactly one phase, so the phases add up to the whole.
 #pragma once
 #include <array>
+#include <string>
 #include <string_view>
 
 #include "base/clock.h"
+#include "base/trace.h"
 
 namespace dtrain {
 
@@ -19,8 +21,14 @@ class PhaseClock {
   void Lap(Phase phase) {
     const TimePoint now = clock_.Now();
     seconds_[static_cast<size_t>(phase)] += Seconds(now - last_);
+    if (trace_ != nullptr && trace_->on()) {
+      trace_->Add({std::string(kPhaseNames[static_cast<size_t>(phase)]), TraceThread::kCompute, last_, now, step_});
+    }
     last_ = now;
   }
+  // Laps become spans of `trace`, which outlives the clock.
+  void TraceTo(Trace* trace) { trace_ = trace; }
+  void SetStep(Step step) { step_ = step; }
   // Moves `seconds` that a lap counted under `from` to `to`.
   void Move(Phase from, Phase to, double seconds) {
     seconds_[static_cast<size_t>(from)] -= seconds;
@@ -32,6 +40,8 @@ class PhaseClock {
  private:
   const Clock& clock_;
   TimePoint start_, last_;
+  Trace* trace_ = nullptr;
+  Step step_ = 0;
   std::array<double, kPhaseNames.size()> seconds_ = {};
 };
 

@@ -25,13 +25,14 @@ struct StepHeader {
 // Where things lie in the regions, in floats. All offsets are multiples of a cache line.
 struct SegmentLayout {
   static constexpr int64_t kHeaderFloats = 64;
-  int64_t elements, gradient_elements, buffer_elements, slots, blocks;
+  int64_t elements, gradient_elements, buffer_elements, slots, blocks, entries;
   bool sums_needed, parameters_shared, own_slice_kept;
 
   static int64_t Aligned(int64_t floats) { return (floats + 15) / 16 * 16; }
   int64_t gradients() const { return kHeaderFloats; }
   int64_t buffer_sums() const { return gradients() + Aligned(gradient_elements); }
-  int64_t rank_floats() const { return buffer_sums() + Aligned(buffer_elements); }
+  int64_t touched() const { return buffer_sums() + Aligned(buffer_elements); }  // a byte an entry
+  int64_t rank_floats() const { return touched() + Aligned((entries + 3) / 4); }
 
   int64_t block_sums() const { return 0; }  // doubles
   int64_t parameters() const { return Aligned(2 * blocks); }
@@ -64,6 +65,7 @@ class ShmExchange final : public GradientExchange {
       // Of this rank's slice. Where ranks keep their own slice, it is missing in what they offer.
       const int64_t missing = where_.own_slice_kept && slices_[rank].begin < slice_.begin ? slices_[rank].size() : 0;
       gradients_.push_back(Floats(region, where_.gradients(), where_.elements).data() + slice_.begin - missing);
+      touched_.push_back({reinterpret_cast<uint8_t*>(Floats(region, where_.touched(), 0).data()), static_cast<size_t>(where_.entries)});
       buffer_sums_.push_back(Floats(region, where_.buffer_sums(), where_.buffer_elements).data());
     }
     const auto shared = communicator_->shared_region();
@@ -83,7 +85,8 @@ class ShmExchange final : public GradientExchange {
     PhaseTimer timer;
     StepHeader& mine = *headers_[communicator_->rank()];
     mine = {step, input.weight, input.loss_sum, communicator_->rank() == 0 ? core_.options().decide() : Decisions{}, input.finite};
-    RETURN_IF_ERROR(communicator_->Barrier(deadline));  // phase 1: every gradient is complete
+    if (core_.options().skip_untouched) std::ranges::copy(input.touched, touched_[communicator_->rank()].begin());
+    RETURN_IF_ERROR(Wait("wait_for_gradients", step, deadline));  // phase 1: every gradient is complete
     StepReport report{.ranks = communicator_->size(),
                       .bytes = static_cast<int64_t>(slice_.size() * sizeof(float)) * (communicator_->size() + 1)};
     report.wait_s = timer.Lap();
@@ -92,25 +95,28 @@ class ShmExchange final : public GradientExchange {
     if (report.finite && where_.sums_needed) {
       SumSlice(input, core_.needs_norm());
       report.reduce_s = timer.Lap();
-      RETURN_IF_ERROR(communicator_->Barrier(deadline));  // phase 2: all sums are complete and everyone knows it
+      RETURN_IF_ERROR(Wait("wait_for_sums", step, deadline));  // phase 2: all sums are complete and everyone knows it
       report.wait_s += timer.Lap();
       if (core_.needs_norm()) core_.TakeNorm({block_sums_.begin(), block_sums_.end()}, &report);
     }
     report.applied = report.finite && report.weight > 0;
     if (report.applied) {
+      const TraceScope scope(core_.options().trace, "update", TraceThread::kCompute, step);
       const UpdateScalars scalars = core_.Scalars(report);
       if (caller_applies) {
         std::memcpy(flat().gradients.data(), sums_.data(), sums_.size_bytes());
         Scale(flat().gradients, scalars.gradient_scale);
       } else if (where_.sums_needed) {
-        core_.store().Apply(scalars, slice_, sums_.subspan(slice_.begin, slice_.size()));
+        ForBlocksOfSlice([&](size_t index, ElementRange block) {
+          if (core_.touched(index)) core_.store().Apply(scalars, block, std::span<const float>(sums_).subspan(block.begin, block.size()));
+        });
       } else {
         SumAndApplySlice(input, scalars);
       }
       AverageBuffers();
     }
     report.apply_s = timer.Lap();
-    RETURN_IF_ERROR(communicator_->Barrier(deadline));  // phase 3: parameters are those of the next step, headers are read
+    RETURN_IF_ERROR(Wait("wait_for_updates", step, deadline));  // phase 3: parameters are those of the next step, headers are read
     report.wait_s += timer.Lap();
     core_.Close(report);
     return report;
@@ -130,6 +136,11 @@ class ShmExchange final : public GradientExchange {
   }
 
  private:
+  Status Wait(const char* what, Step step, Deadline deadline) {
+    const TraceScope scope(core_.options().trace, what, TraceThread::kCompute, step);
+    return communicator_->Barrier(deadline);
+  }
+
   Status ReadHeaders(Step step, StepReport* report) {
     std::vector<double> weights, losses;
     for (int rank = 0; rank < communicator_->size(); ++rank) {
@@ -144,6 +155,11 @@ class ShmExchange final : public GradientExchange {
     report->weight = TreeSum(shares_.sum_over_ranks, weights);
     report->loss_sum = TreeSum(shares_.sum_over_ranks, losses);
     core_.Take(headers_[0]->decisions);
+    if (core_.options().skip_untouched) {
+      std::vector<uint8_t> any(where_.entries);
+      for (const auto& of_rank : touched_) std::ranges::transform(any, of_rank, any.begin(), std::bit_or<uint8_t>());
+      core_.TakeTouched(std::move(any));
+    }
     return OkStatus();
   }
 
@@ -180,21 +196,14 @@ class ShmExchange final : public GradientExchange {
     ForBlocksOfSlice([&](size_t index, ElementRange block) {
       alignas(64) std::array<float, kBlockElements> sums;
       SumBlock(index, input, sums.data());
-      core_.store().Apply(scalars, block, std::span<const float>(sums).first(block.size()));
+      if (core_.touched(index)) core_.store().Apply(scalars, block, std::span<const float>(sums).first(block.size()));
     });
   }
 
   void AverageBuffers() const {
-    const FlatBuffers& buffers = flat();
-    if (buffers.buffers.empty()) return;
-    const double share = 1.0 / static_cast<double>(core_.options().leaves);
-    alignas(64) std::array<float, kBlockElements> sums;
-    for (const ElementRange block : buffers.buffer_layout.blocks) {
-      std::array<const float*, 64> operands;
-      for (size_t rank = 0; rank < buffer_sums_.size(); ++rank) operands[rank] = buffer_sums_[rank] + block.begin;
-      TreeSumBlock(shares_.sum_over_ranks, std::span(operands).first(buffer_sums_.size()), block.size(), sums.data());
-      for (int64_t i = 0; i < block.size(); ++i) buffers.buffers[block.begin + i] = static_cast<float>(sums[i] * share);
-    }
+    std::vector<std::span<const float>> sums;
+    for (const float* of_rank : buffer_sums_) sums.emplace_back(of_rank, flat().buffer_sums.size());
+    core_.CombineBuffers(sums, shares_, communicator_->rank());
   }
 
   std::unique_ptr<ShmCommunicator> communicator_;
@@ -207,6 +216,7 @@ class ShmExchange final : public GradientExchange {
   View view_;
   std::vector<StepHeader*> headers_;
   std::vector<const float*> gradients_, buffer_sums_;
+  std::vector<std::span<uint8_t>> touched_;
   std::span<double> block_sums_;
   std::span<float> sums_;
 };
@@ -231,6 +241,7 @@ StatusOr<std::unique_ptr<GradientExchange>> MakeShmExchange(const ExchangeOption
                             .buffer_elements = buffer_layout.elements,
                             .slots = slot_count,
                             .blocks = static_cast<int64_t>(layout.blocks.size()),
+                            .entries = static_cast<int64_t>(layout.entries.size()),
                             .sums_needed = caller_applies || needs_norm,
                             .parameters_shared = !caller_applies,
                             .own_slice_kept = options.place == GradientPlace::kInPlace};

@@ -62,6 +62,7 @@ void GradientCollector::StartStep(int64_t leaves, LeafOrder order) {
   // Freed before forward, so that its activations can take their place.
   for (Parameter& parameter : parameters_) parameter.tensor.mutable_grad() = torch::Tensor();
   in_place_.assign(in_place() ? parameters_.size() : 0, nullptr);
+  touched_.assign(parameters_.size(), 0);
   missing_ = parameters_of_bucket_;
   ready_.assign(buckets_.size(), false);
   sum_.Start(leaves, order);
@@ -146,6 +147,7 @@ Status GradientCollector::FinishLeaf() {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     if (!parameters_[i].taken && (!in_place() || sum_.last_leaf())) Take(i);
     Learn(parameters_[i]);
+    if (parameters_[i].fired > 0) touched_[i] = 1;
   }
   ++leaf_;
   return OkStatus();
@@ -161,8 +163,8 @@ std::vector<BucketId> GradientCollector::RemainingBuckets() const {
 
 std::vector<std::string> GradientCollector::WithoutGradient() const {
   std::vector<std::string> names;
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    if (parameters_[i].fired == 0) names.push_back(flat_.layout.entries[i].info.name);
+  for (size_t i = 0; i < touched_.size(); ++i) {
+    if (touched_[i] == 0) names.push_back(flat_.layout.entries[i].info.name);
   }
   return names;
 }

@@ -35,8 +35,9 @@ class GradientCollector {
   Status FinishLeaf();
   // Buckets that on_ready was not called for; after the last leaf.
   std::vector<BucketId> RemainingBuckets() const;
-  // Parameters that got no gradient in the leaf that finished last; their gradient is zero.
-  std::vector<std::string> WithoutGradient() const;
+  // After the last leaf: for each entry whether it got a gradient in any leaf of the step; else its gradient is zero.
+  std::span<const uint8_t> touched() const { return touched_; }
+  std::vector<std::string> WithoutGradient() const;  // names of the others
   // For StepInput, after the last leaf: where gradients lie if the exchange reads some in place, else empty.
   std::span<const float* const> gradients_of() const { return in_place_; }
 
@@ -69,6 +70,7 @@ class GradientCollector {
   std::vector<int> missing_;  // of each bucket: parameters that the last leaf still lacks
   std::vector<bool> ready_;   // on_ready was called
   std::vector<const float*> in_place_;
+  std::vector<uint8_t> touched_;
   std::vector<size_t> late_;  // fired after they were taken
   int steps_ = 0;             // begun, the open one included
   int64_t leaf_ = 0;          // of this step

@@ -5,8 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "allreduce/mpi_communicator.h"
 #include "base/log.h"
 #include "cluster/member.h"
+#include "cluster/mpi_rendezvous.h"
 #include "cluster/tcp_transport.h"
 #include "trainer/checkpoint/json_value.h"
 #include "trainer/cli/cli.h"
@@ -31,23 +33,26 @@ Status Guarded(const std::function<Status()>& work) {
   }
 }
 
-StatusOr<TrainingJob> JobOf(const Member& member) {
-  ASSIGN_OR_RETURN(const Value description, ParseJson(member.job_description()));
-  return TrainingJob::FromValue(description);
+Status TrainAsMember(const TrainingJob& job, Member& member) {
+  return Guarded([&]() -> Status {
+    const auto channel = MakeMemberChannel(member);
+    return RunTraining(job, *channel);
+  });
 }
 
+// Started by a launcher.
 int RankMain() {
   auto environment = ReadJobEnvironment();
   if (!environment.ok()) return ReportError(environment.status(), ExitCode::kSetUp);
   TcpTransport transport;
   auto member = Member::Join(transport, *environment, SystemClock(), Deadline::In(kJoinLimit));
   if (!member.ok()) return ReportError(member.status(), ExitCode::kSetUp);
-  const Status status = Guarded([&]() -> Status {
-    ASSIGN_OR_RETURN(TrainingJob job, JobOf(**member));
+  const Status status = [&]() -> Status {
+    ASSIGN_OR_RETURN(const Value description, ParseJson((*member)->job_description()));
+    ASSIGN_OR_RETURN(TrainingJob job, TrainingJob::FromValue(description));
     job.segment_fd = environment->segment_fd;
-    const auto channel = MakeMemberChannel(**member);
-    return RunTraining(job, *channel);
-  });
+    return TrainAsMember(job, **member);
+  }();
   // The first to fail says why; a rank that only noticed has nothing to add.
   const bool echo = !status.ok() && !(*member)->Health().ok();
   if (const Status left = (*member)->Leave(status, Deadline::In(kLeaveLimit)); !left.ok() && !echo) Log(LogLevel::kWarning, Message(left));
@@ -63,5 +68,16 @@ int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   if (const auto code = TorchVerb(words)) return *code;
   std::error_code error;
-  return CliMain(words, std::filesystem::read_symlink("/proc/self/exe", error).string());
+  RankProgram program{.path = std::filesystem::read_symlink("/proc/self/exe", error).string(), .train = TrainAsMember};
+#ifdef DTRAIN_WITH_MPI
+  program.meet_by_mpi = [](const LauncherEnvironment& environment, const auto& host, Deadline deadline) {
+    return MeetByMpi(environment, host, deadline, MpiAfterwards::kInUse);
+  };
+  program.mpi_communicator = [](const std::function<Status()>& health, Deadline deadline) {
+    return OpenMpiCommunicator({.health = health}, deadline);
+  };
+  program.finalize_mpi = FinalizeMpi;
+  program.mpi_listen_host = MpiListenHost;
+#endif
+  return CliMain(words, program);
 }

@@ -19,12 +19,15 @@
 #include "trainer/checkpoint/checkpoint_writer.h"
 #include "trainer/checkpoint/json_value.h"
 #include "trainer/job_plan.h"
-#include "trainer/local_exchange.h"
 #include "trainer/parameter_hash.h"
 #include "trainer/phase_clock.h"
-#include "trainer/shm_exchange.h"
+#include "trainer/replica_check.h"
+#include "trainer/report/run_directory.h"
+#include "trainer/report/whole_file.h"
 #include "trainer/start_state.h"
 #include "trainer/storage/posix_storage.h"
+#include "trainer/strategy.h"
+#include "trainer/timeline.h"
 #include "trainer/torch_flat_model.h"
 #include "trainer/torch_gradient_collector.h"
 #include "trainer/torch_session.h"
@@ -36,7 +39,8 @@ namespace {
 constexpr Duration kSetUpLimit = std::chrono::minutes(10);  // the slowest rank may read its data from a slow disk
 constexpr Duration kSaveLimit = std::chrono::minutes(30);
 constexpr double kProgressSeconds = 0.2;
-constexpr Step kWarmUpSteps = 20;  // left out of samples_per_s
+constexpr Step kWarmUpSteps = 20;   // left out of samples_per_s
+constexpr Step kAdviceSteps = 100;  // behind them, that advice looks at
 constexpr int kRollBacksMax = 5;
 constexpr int64_t kSkipsInARowMax = 100;
 
@@ -71,7 +75,8 @@ class Training {
   // ---- before the first step
 
   Status SetUp() {
-    threads_ = ConfiguredThreads(config_, channel_.world_size());
+    ASSIGN_OR_RETURN(hosts_, GatherHosts(channel_, Deadline::In(kSetUpLimit)));
+    threads_ = ConfiguredThreads(config_, hosts_.local_size);
     ASSIGN_OR_RETURN(Session session, OpenSession(config_, threads_));
     session_.emplace(std::move(session));
     ASSIGN_OR_RETURN(FlatModel flat, FlatModel::Make(session_->model));
@@ -80,21 +85,15 @@ class Training {
     if (!plan.ok()) return WithExitCode(plan.status(), ExitCodeOf(plan.status(), ExitCode::kConfiguration));
     plan_ = *std::move(plan);
     plan_.exchange.decide = [this] { return Decide(); };
+    plan_.exchange.trace = &trace_;
     early_stop_ = EarlyStopOf(config_);
-    const Deadline deadline = Deadline::In(kSetUpLimit);
     plan_.exchange.parallel_for = [](int64_t count, int64_t grain, const auto& body) { at::parallel_for(0, count, grain, body); };
     // The tree over the leaves needs sums beside the gradients; a plain sum is taken by autograd itself.
     plan_.exchange.place = plan_.reproducible ? GradientPlace::kFlat : GradientPlace::kInPlace;
-    if (channel_.world_size() == 1) {
-      ASSIGN_OR_RETURN(exchange_, MakeLocalExchange(plan_.exchange, flat_->layout(), flat_->buffer_layout()));
-    } else {
-      const ShmExchangeOptions shm{.segment_fd = job_.segment_fd, .rank = channel_.rank(), .size = channel_.world_size(), .health = [this] {
-                                     return channel_.Health();
-                                   }};
-      auto exchange = MakeShmExchange(plan_.exchange, shm, flat_->layout(), flat_->buffer_layout(), deadline);
-      if (!exchange.ok()) return WithExitCode(exchange.status(), ExitCodeOf(exchange.status(), ExitCode::kSetUp));
-      exchange_ = *std::move(exchange);
-    }
+    ASSIGN_OR_RETURN(ChosenExchange chosen, MakeExchange(job_, plan_.exchange, channel_, hosts_, flat_->layout(), flat_->buffer_layout(),
+                                                         Deadline::In(kSetUpLimit)));
+    exchange_ = std::move(chosen.exchange);
+    strategy_ = std::move(chosen.description);
     ASSIGN_OR_RETURN(const Sampler sampler, Sampler::Make(PlannedSampler(config_, plan_)));
     sampler_.emplace(sampler);
     ASSIGN_OR_RETURN(loader_, Loader::Make(session_->data.train, sampler,
@@ -107,17 +106,19 @@ class Training {
   // Every rank must compute with the same things; rank 0 is what the others are compared with.
   Status Preflight() {
     Value mine = BuildOf(threads_);
-    mine.Set("config", job_.config_hash);
     mine.Set("data", session_->data.train->fingerprint());
     mine.Set("model", ParameterHash(flat_->InitialState().model));
+    mine.Set("config", Join(job_.differences, "; "));
     ASSIGN_OR_RETURN(const auto all, channel_.AllGather("preflight", mine.ToJson(), Deadline::In(kSetUpLimit)));
     ASSIGN_OR_RETURN(const Value first, ParseJson(all[0]));
     std::vector<std::string> differences;
     for (size_t rank = 1; rank < all.size(); ++rank) {
       ASSIGN_OR_RETURN(const Value other, ParseJson(all[rank]));
+      const std::string who = Cat("rank ", rank, " on ", hosts_.host_of[rank], ": ");
+      if (const std::string config = other.String("config", ""); !config.empty()) differences.push_back(Cat(who, config));
       for (const auto& [name, value] : *first.if_map()) {
-        if (!(other.At(name) == value))
-          differences.push_back(Cat("rank ", rank, ": ", name, " is ", other.At(name).ToJson(), ", on rank 0 ", value.ToJson()));
+        if (name == "config" || other.At(name) == value) continue;
+        differences.push_back(Cat(who, name, " is ", other.At(name).ToJson(), ", on rank 0 ", value.ToJson()));
       }
     }
     if (differences.empty()) return OkStatus();
@@ -244,8 +245,7 @@ class Training {
     event.Set("cores", UsableCores());
     event.Set("device", "cpu");
     event.Set("reproducible", plan_.reproducible);
-    event.Set("strategy",
-              channel_.world_size() == 1 ? std::string("local, one process") : Cat("shared memory, ", channel_.world_size(), " ranks"));
+    event.Set("strategy", strategy_);
     event.Set("model.type", config_.String("model.type", ""));
     event.Set("model.parameters", flat_->parameter_count());
     event.Set("model.trainable", TrainableCount());
@@ -266,7 +266,6 @@ class Training {
     event.Set("run_directory", job_.run_directory);
     event.Set("dry_run", job_.dry_run);
     channel_.Report(event);
-    if (!config_.At("log.trace").is_null()) ReportText("warning", "log.trace: not available in this version; no trace.json is written");
   }
 
   int64_t TrainableCount() const {
@@ -310,15 +309,22 @@ class Training {
     if (channel_.rank() == 0) writer_.emplace(store_);
     begun_ = SystemClock().Now();
     clock_.emplace();
+    clock_->TraceTo(&trace_);
     saved_at_s_ = ElapsedSeconds();
     step_ = first_step_;
     buffer_sum_.emplace(exchange_->flat().buffer_sums);
     session_->model->train();
     bool started = false;
     while (!plan_.total_steps || step_ < *plan_.total_steps) {
-      if (step_ - first_step_ == kWarmUpSteps) warm_s_ = ElapsedOfTraining();
+      if (step_ - first_step_ == kWarmUpSteps) {
+        warm_s_ = ElapsedOfTraining();
+        warm_exchange_s_ = clock_->seconds(Phase::kExchange);
+        warm_compute_s_ = clock_->seconds(Phase::kForwardBackward);
+      }
+      if (step_ - first_step_ == kWarmUpSteps + kAdviceSteps) AdviseOnExchange();
       channel_.Advance(step_);
       RETURN_IF_ERROR(channel_.Health());
+      RETURN_IF_ERROR(TraceSteps());
       ASSIGN_OR_RETURN(const Assignment assignment, exchange_->Begin(step_, StepDeadline()));
       if (!started) {
         started = true;
@@ -335,7 +341,9 @@ class Training {
       RETURN_IF_ERROR(ComputeLeaves(assignment, &input));
       RETURN_IF_ERROR(offered_);
       for (const BucketId bucket : collector_->RemainingBuckets()) RETURN_IF_ERROR(exchange_->Offer(step_, bucket));
+      channel_.SetWaiting(true);
       ASSIGN_OR_RETURN(const StepReport report, exchange_->Finish(step_, input, StepDeadline()));
+      channel_.SetWaiting(false);
       clock_->Lap(Phase::kExchange);
       clock_->Move(Phase::kExchange, Phase::kOptimizer, report.apply_s);
       samples_ += plan_.batch.global;
@@ -352,6 +360,11 @@ class Training {
         TakeProgress(report);
       }
       ++step_;
+      if (plan_.check_replicas && plan_.check_replicas->Due(step_)) {
+        const FlatBuffers& flat = exchange_->flat();
+        RETURN_IF_ERROR(
+            WithExitCode(CompareReplicas(channel_, hosts_, flat.layout, flat.parameters, step_, StepDeadline()), ExitCode::kRankFailed));
+      }
       if (plan_.EvaluateAfter(step_)) {
         RETURN_IF_ERROR(EvaluateNow());
         if (early_stop_.Take(metrics_)) {
@@ -361,6 +374,45 @@ class Training {
       }
       if (plan_.SaveAfter(step_)) RETURN_IF_ERROR(Save());
     }
+    return OkStatus();
+  }
+
+  // Once, early in a run: does the exchange outweigh the computing, and what would help most?
+  void AdviseOnExchange() {
+    const double exchange_s = clock_->seconds(Phase::kExchange) - warm_exchange_s_;
+    const double compute_s = clock_->seconds(Phase::kForwardBackward) - warm_compute_s_;
+    if (channel_.world_size() == 1 || exchange_s <= compute_s) return;
+    const std::string setting =
+        hosts_.local_size > UsableCores()
+            ? Cat("there are ", hosts_.local_size, " ranks on ", UsableCores(), " cores: fewer ranks (-n) help most")
+            : Cat("a larger data.batch.global makes the exchange rarer and helps most");
+    ReportText("note", Cat("the exchange outweighs the computing (", Fixed(1000 * exchange_s / kAdviceSteps, 2), " ms a step against ",
+                           Fixed(1000 * compute_s / kAdviceSteps, 2), " ms): ", setting, "; log.trace and dtrain why say more"));
+  }
+
+  // Around the steps [begin, end) of log.trace.steps.
+  Status TraceSteps() {
+    clock_->SetStep(step_);
+    if (!plan_.trace) return OkStatus();
+    const bool inside = step_ >= plan_.trace->first && step_ < plan_.trace->second;
+    if (trace_.on() && !inside) return WriteTimeline();
+    if (inside && !traced_) trace_.Start();
+    return OkStatus();
+  }
+
+  Status WriteTimeline() {
+    trace_.Stop();
+    traced_ = true;
+    clock_->Lap(Phase::kOther);
+    ASSIGN_OR_RETURN(const Value timeline, GatherTimeline(channel_, hosts_, trace_.Take(), StepDeadline()));
+    if (channel_.rank() == 0) {
+      const std::string path = RunDirectory(job_.run_directory).trace();
+      const Status written = ReplaceFile(PosixStorage(), path, timeline.ToJson() + "\n");
+      ReportText(written.ok() ? "note" : "warning", written.ok() ? Cat("timeline of steps ", plan_.trace->first, " to ", step_ - 1, ": ",
+                                                                       path, "; dtrain why says what it means")
+                                                                 : Message(written));
+    }
+    clock_->Lap(Phase::kOther);
     return OkStatus();
   }
 
@@ -385,7 +437,6 @@ class Training {
       const LossSum loss = session_->loss.Sum(session_->model->forward(InputsOf(**batch)), TargetsOf(**batch));
       loss.sum.backward();
       RETURN_IF_ERROR(WithExitCode(Annotate(collector_->FinishLeaf(), Cat("step ", step_)), ExitCode::kConfiguration));
-      if (step_ == first_step_ && i == 0) RETURN_IF_ERROR(CheckUnused(collector_->WithoutGradient()));
       buffer_sum_->StartLeaf();
       buffer_sum_->Add({0, static_cast<int64_t>(flat_->leaf_buffers().size())}, flat_->leaf_buffers());
       const double leaf_loss = loss.sum.item<double>();
@@ -402,6 +453,8 @@ class Training {
       input->loss_sum = loss_sum.total();
       input->weight = weight_sum.total();
     }
+    RETURN_IF_ERROR(CheckUnused());
+    input->touched = collector_->touched();
     input->gradients_of = collector_->gradients_of();
     // The first steps held all gradients at once: else the heap keeps what they took for the whole run.
     if (step_ - first_step_ < 2) malloc_trim(0);
@@ -409,12 +462,16 @@ class Training {
     return OkStatus();
   }
 
-  Status CheckUnused(const std::vector<std::string>& unused) const {
-    if (unused.empty() || config_.String("strategy.unused", "error") == "zeros") return OkStatus();
-    return WithExitCode(WithHint(FailedPrecondition("step ", step_, ": ", unused.size(), unused.size() == 1 ? " parameter" : " parameters",
-                                                    " got no gradient: ", Join(unused, ", ")),
-                                 "the model does not use it in forward; freeze it (requires_grad false), or set strategy.unused=zeros"),
-                        ExitCode::kConfiguration);
+  Status CheckUnused() const {
+    if (config_.String("strategy.unused", "error") != "error") return OkStatus();
+    const auto touched = collector_->touched();
+    if (std::ranges::find(touched, 0) == touched.end()) return OkStatus();
+    const auto unused = collector_->WithoutGradient();
+    return WithExitCode(
+        WithHint(FailedPrecondition("step ", step_, ": ", unused.size(), unused.size() == 1 ? " parameter" : " parameters",
+                                    " got no gradient: ", Join(unused, ", ")),
+                 "the model does not use it in forward; freeze it (requires_grad false), or set strategy.unused to skip or zeros"),
+        ExitCode::kConfiguration);
   }
 
   // A step whose loss or gradient is not finite was not applied. `again`: step_ was set back and the loop goes on there.
@@ -609,6 +666,7 @@ class Training {
   }
 
   Status Finish() {
+    if (trace_.on()) RETURN_IF_ERROR(WriteTimeline());  // the run was shorter than what it was to trace
     if (plan_.evaluate && evaluated_step_ != step_) RETURN_IF_ERROR(EvaluateNow());
     RETURN_IF_ERROR(Save());
     return DrainAndReport();
@@ -651,11 +709,15 @@ class Training {
   JobChannel& channel_;
   CheckpointStore store_;
 
+  HostGroup hosts_;
   int threads_ = 1;
   std::optional<Session> session_;
   std::optional<FlatModel> flat_;
   JobPlan plan_;
+  Trace trace_;
+  bool traced_ = false;
   std::unique_ptr<GradientExchange> exchange_;
+  std::string strategy_;  // in words
   std::optional<Sampler> sampler_;
   std::unique_ptr<Loader> loader_;
   std::optional<CheckpointWriter> writer_;  // on rank 0
@@ -674,7 +736,7 @@ class Training {
 
   std::optional<PhaseClock> clock_;
   TimePoint begun_;
-  double elapsed_before_s_ = 0, saved_at_s_ = 0, warm_s_ = 0;
+  double elapsed_before_s_ = 0, saved_at_s_ = 0, warm_s_ = 0, warm_exchange_s_ = 0, warm_compute_s_ = 0;
   double reported_s_ = 0, reported_excluded_s_ = 0, interval_loss_ = 0, interval_weight_ = 0;
   int64_t reported_samples_ = 0;
 };

@@ -9,6 +9,7 @@ Value TrainingJob::ToValue() const {
   value.Set("run_directory", run_directory);
   value.Set("fresh", fresh);
   value.Set("dry_run", dry_run);
+  value.Set("finished", finished);
   value.Set("init_from", init_from);
   Value::List names;
   for (const auto& [from, to] : init_names) names.push_back(Value::List{from, to});
@@ -23,6 +24,7 @@ StatusOr<TrainingJob> TrainingJob::FromValue(const Value& value) {
   job.run_directory = value.String("run_directory", "");
   job.fresh = value.Bool("fresh", false);
   job.dry_run = value.Bool("dry_run", false);
+  job.finished = value.Bool("finished", false);
   job.init_from = value.String("init_from", "");
   if (const auto* names = value.At("init_names").if_list()) {
     for (const Value& pair : *names) {

@@ -147,6 +147,34 @@ TEST_F(CoordinatorTest, AProcessThatEndsWithoutAWordIsAFailureWhateverItsExitCod
   EXPECT_FALSE(Join(1).ok());
 }
 
+TEST_F(CoordinatorTest, BeforeARankJoinedItsOwnExitCodeIsTheJobs) {
+  for (int code = 0; code < 256; ++code) {
+    Start(2);
+    machine_->ProcessEnded(1, {.exit_code = code}, now_);
+    const bool own = code == 2 || code == 3 || code == 4 || code == 6;
+    EXPECT_EQ(static_cast<int>(Code()), own ? code : 5);
+    EXPECT_EQ(machine_->outcome()->culprit, 1);
+  }
+  StartWithAll(2);  // who joined had its last word for that
+  machine_->ProcessEnded(1, {.exit_code = 4}, now_);
+  EXPECT_EQ(Code(), ExitCode::kRankFailed);
+}
+
+TEST_F(CoordinatorTest, WhoIsTurnedAwayIsToldToPeople) {
+  Start(2);
+  ASSERT_TRUE(Join(0).ok());
+  EXPECT_FALSE(machine_->Join({.rank = 1, .world_size = 3, .pid = 7, .host = "there"}, now_).ok());
+  const auto notices = Taken<Notice>();
+  ASSERT_EQ(notices.size(), 1U);
+  EXPECT_EQ(notices[0].level, LogLevel::kWarning);
+  EXPECT_THAT(notices[0].text, AllOf(HasSubstr("turned away pid 7 on there"), HasSubstr("the job has 3 ranks, it has 2")));
+  for (int i = 0; i < 60; ++i) {
+    Beat(0, -1);
+    Pass(seconds(1));
+  }
+  EXPECT_THAT(Why(), AllOf(HasSubstr("rank 1 of 2 did not join"), HasSubstr("turned away was pid 7 on there")));
+}
+
 TEST_F(CoordinatorTest, TheFirstCauseIsToldAndThereIsOneOutcome) {
   StartWithAll(3);
   machine_->ProcessEnded(2, {.signal = SIGSEGV}, now_);
@@ -165,6 +193,15 @@ TEST_F(CoordinatorTest, ALeaveEndsTheJobWithItsExitCode) {
   EXPECT_EQ(Code(), ExitCode::kDiverged);
   EXPECT_EQ(ExitCodeOf(machine_->outcome()->status, ExitCode::kDone), ExitCode::kDiverged);
   EXPECT_THAT(Why(), HasSubstr("rank 1 of 2 (pid 101, step 41): loss is NaN"));
+}
+
+TEST_F(CoordinatorTest, WhoGivesUpAnAllGatherIsToldForWhomItWaited) {
+  StartWithAll(4);
+  Say(1, Gather{"plan", 0, "x"});
+  Say(2, Gather{"plan", 0, "x"});
+  Say(2, Leave{.status_code = 4, .message = "not all sent their part in time", .exit_code = 5});
+  EXPECT_THAT(Why(), HasSubstr("rank 2 of 4 (pid 102, before its first step): not all sent their part in time; "
+                               "all-gather \"plan\" still lacked ranks 0, 3"));
 }
 
 TEST_F(CoordinatorTest, AnErrorWithoutAnExitCodeIsAFailedRank) {

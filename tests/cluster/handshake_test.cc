@@ -62,5 +62,30 @@ TEST(Handshake, AWelcomeProvesTheTokenToo) {
   EXPECT_FALSE(CheckWelcome("token", NonceOf(1), NonceOf(2), changed).ok());
 }
 
+TEST(Handshake, AMeshHelloProvesEveryFieldAndOnlyForItsChallenge) {
+  const MeshHello hello = SignMeshHello("token", NonceOf(1), {.from = 1, .to = 2, .world_size = 4, .view = 3, .lane = 0, .attempt = 5});
+  EXPECT_TRUE(CheckMeshHello("token", NonceOf(1), hello).ok());
+  EXPECT_FALSE(CheckMeshHello("token", NonceOf(2), hello).ok());
+  EXPECT_FALSE(CheckMeshHello("other", NonceOf(1), hello).ok());
+  EXPECT_FALSE(CheckMeshHello("", NonceOf(1), SignMeshHello("", NonceOf(1), hello)).ok());
+  const std::vector<void (*)(MeshHello&)> changes = {[](MeshHello& it) { ++it.from; },
+                                                     [](MeshHello& it) { ++it.to; },
+                                                     [](MeshHello& it) { ++it.world_size; },
+                                                     [](MeshHello& it) { ++it.view; },
+                                                     [](MeshHello& it) { ++it.lane; },
+                                                     [](MeshHello& it) { ++it.attempt; },
+                                                     [](MeshHello& it) { it.nonce = NonceOf(9); },
+                                                     [](MeshHello& it) { it.mac = {}; }};
+  for (size_t i = 0; i < changes.size(); ++i) {
+    MeshHello changed = hello;
+    changes[i](changed);
+    EXPECT_EQ(CheckMeshHello("token", NonceOf(1), changed).code(), StatusCode::kPermissionDenied) << "change " << i;
+  }
+  const MeshWelcome welcome = SignMeshWelcome("token", NonceOf(1), hello);
+  EXPECT_TRUE(CheckMeshWelcome("token", NonceOf(1), hello, welcome).ok());
+  EXPECT_FALSE(CheckMeshWelcome("token", NonceOf(1), hello, {hello.mac}).ok()) << "a hello sent back is no welcome";
+  EXPECT_FALSE(CheckMeshWelcome("other", NonceOf(1), hello, welcome).ok());
+}
+
 }  // namespace
 }  // namespace dtrain

@@ -70,7 +70,9 @@ class LauncherTest : public testing::Test {
     options.handle_signals = false;
     options.on_output = [this](std::string_view line) { output_ += Cat(line, "\n"); };
     options.on_event = [this](int rank, const std::string& event) { events_ += Cat("rank ", rank, ": ", event, "\n"); };
-    options.on_notice = [this](const std::string& text) { notices_ += Cat(text, "\n"); };
+    options.on_notice = [this](LogLevel level, const std::string& text) {
+      notices_ += Cat(level == LogLevel::kWarning ? "warning: " : "note: ", text, "\n");
+    };
     return options;
   }
   JobOutcome Run(const LaunchOptions& options) {
@@ -166,7 +168,7 @@ TEST_F(LauncherTest, AStalledRankIsNamedThenEnded) {
   const JobOutcome outcome = Run(options);
   EXPECT_EQ(outcome.code, ExitCode::kRankFailed);
   EXPECT_THAT(Message(outcome.status), AllOf(HasSubstr("rank 1 of 3"), HasSubstr("step 5"), HasSubstr("has not advanced for")));
-  EXPECT_THAT(notices_, AllOf(HasSubstr("rank 1 of 3"), HasSubstr("has not advanced for")));
+  EXPECT_THAT(notices_, AllOf(HasSubstr("warning: rank 1 of 3"), HasSubstr("has not advanced for")));
   EXPECT_LT(took_, seconds(20) * kSlower);
 }
 
@@ -186,6 +188,15 @@ TEST_F(LauncherTest, WhoDoesNotJoinIsNamed) {
   EXPECT_EQ(outcome.code, ExitCode::kRankFailed);
   EXPECT_THAT(Message(outcome.status), HasSubstr("rank 1 of 3 did not join within "));
   EXPECT_THAT(Message(Run("fail-before-join").status), HasSubstr("ended with exit code 9 before it joined"));
+}
+
+TEST_F(LauncherTest, ARankThatCannotJoinSaysWhyWithItsExitCode) {
+  const JobOutcome outcome = Run("set-up-fails");
+  EXPECT_EQ(outcome.code, ExitCode::kSetUp);
+  EXPECT_EQ(ExitCodeOf(outcome.status, ExitCode::kDone), ExitCode::kSetUp);
+  EXPECT_EQ(outcome.culprit, 1);
+  EXPECT_THAT(Message(outcome.status),
+              AllOf(HasSubstr("rank 1 of 3"), HasSubstr("exit code 4 before it joined"), HasSubstr("rank-1.log:\n    no such data set")));
 }
 
 TEST_F(LauncherTest, AWrongTokenIsRefused) {
@@ -239,6 +250,7 @@ TEST_F(LauncherTest, SignalsAskForAStop) {
     EXPECT_EQ(outcome.code, ExitCode::kStopped) << outcome.status.message();
     EXPECT_THAT(Message(outcome.status), HasSubstr("stopped at step"));
     EXPECT_TRUE(outcome.stopped_by_user);
+    EXPECT_THAT(notices_, HasSubstr("note: stopping"));
   }
 }
 
@@ -363,7 +375,7 @@ TEST_F(LauncherTest, ADestroyedLauncherLeavesNothingBehind) {
 TEST_F(LauncherTest, LongAndUnfinishedLinesAreShown) {
   LaunchOptions options = Options("ok", 0, 1);
   // Not a rank at all: it prints and exits.
-  options.command = {"/bin/sh", "-c", "printf '%09000d\\nend without newline' 1; exit 3"};
+  options.command = {"/bin/sh", "-c", "printf '%09000d\\nend without newline' 1; exit 9"};
   const JobOutcome outcome = Run(options);
   EXPECT_EQ(outcome.code, ExitCode::kRankFailed);
   EXPECT_THAT(output_,
@@ -373,7 +385,7 @@ TEST_F(LauncherTest, LongAndUnfinishedLinesAreShown) {
 
 TEST_F(LauncherTest, WhatARankStartedEndsWithIt) {
   LaunchOptions options = Options("ok", 0, 1);
-  options.command = {"/bin/sh", "-c", "sleep 60 & echo $!; exit 3"};
+  options.command = {"/bin/sh", "-c", "sleep 60 & echo $!; exit 9"};
   EXPECT_EQ(Run(options).code, ExitCode::kRankFailed);
   const pid_t grandchild = std::atoi(output_.c_str() + std::string("rank 0 | ").size());
   ASSERT_GT(grandchild, 0) << output_;

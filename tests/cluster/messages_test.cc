@@ -32,7 +32,9 @@ std::vector<ControlMessage> Samples() {
           Leave{8, "diverged", 6, 77},
           Farewell{},
           Query{"status"},
-          Answer{false, "what?"}};
+          Answer{false, "what?"},
+          MeshHello{1, 2, 3, 4, 5, 6, hello.nonce, hello.mac},
+          MeshWelcome{hello.mac}};
 }
 
 TEST(Messages, EveryKindComesBackUnchanged) {

@@ -119,6 +119,31 @@ TEST_F(TcpTest, AMessageAboveTheLimitIsRefusedOnBothSides) {
   close(raw);
 }
 
+TEST(TcpFirstMessage, OfAnAcceptedLinkIsLimitedAndTheOthersAreNot) {
+  TcpTransport transport({.first_message_bytes_max = 100});
+  auto listener = transport.Listen({"127.0.0.1", 0});
+  ASSERT_TRUE(listener.ok());
+  for (const bool polite : {true, false}) {
+    auto a = transport.Connect((*listener)->address(), Soon());
+    auto b = (*listener)->Accept(Soon());
+    ASSERT_TRUE(a.ok() && b.ok());
+    if (polite) {
+      ASSERT_TRUE((*a)->Send(std::vector<std::byte>(100), Soon()).ok());
+      EXPECT_EQ((*b)->Receive(Soon())->size(), 100U);
+    }
+    ASSERT_TRUE((*a)->Send(std::vector<std::byte>(101), Soon()).ok());
+    const auto received = (*b)->Receive(Soon());
+    EXPECT_EQ(received.ok(), polite);
+    if (!polite) {
+      EXPECT_THAT(Message(received.status()), HasSubstr("101 bytes is announced, the limit is 100"));
+      continue;
+    }
+    // Who connected knows whom it called.
+    ASSERT_TRUE((*b)->Send(std::vector<std::byte>(5000), Soon()).ok());
+    EXPECT_EQ((*a)->Receive(Soon())->size(), 5000U);
+  }
+}
+
 TEST_F(TcpTest, APeerThatIsGoneIsUnavailable) {
   Connect();
   ASSERT_TRUE(a_->Send(Bytes("last"), Soon()).ok());

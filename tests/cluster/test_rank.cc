@@ -98,6 +98,10 @@ int Main(int argc, char** argv) {
   }
   if (how == "never-join" && job->rank == acting) std::this_thread::sleep_for(seconds(60));
   if (how == "fail-before-join" && job->rank == acting) return 9;
+  if (how == "set-up-fails" && job->rank == acting) {
+    std::fprintf(stderr, "no such data set\n");
+    return 4;
+  }
   if (how == "wrong-token") job->token = "guessed";
   TcpTransport transport;
   auto member = Member::Join(transport, *job, SystemClock(), Deadline::In(seconds(10)));

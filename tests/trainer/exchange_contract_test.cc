@@ -1,6 +1,7 @@
 // Goal: every exchange keeps one contract: same parameters as a serial reference, bit for bit whatever the number of ranks
 // in reproducible mode; misuse is refused; a step that is not finite is never applied; a state survives Snapshot and Load.
-// Method: ranks are threads of this process over one memfd; the gradients of a leaf are made up from (step, leaf, element).
+// Method: ranks are threads of this process over one memfd, or with links of real TCP; the gradients of a leaf are made up from (step,
+// leaf, element).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -10,10 +11,14 @@
 #include <limits>
 #include <thread>
 
+#include "allreduce/link_communicator.h"
 #include "allreduce/shm_communicator.h"
 #include "base/rng.h"
+#include "cluster/tcp_transport.h"
+#include "tests/allreduce/link_ranks.h"
 #include "trainer/leaf_accumulator.h"
 #include "trainer/local_exchange.h"
+#include "trainer/ring_exchange.h"
 #include "trainer/shm_exchange.h"
 
 namespace dtrain {
@@ -55,6 +60,7 @@ ExchangeState Initial() {
 ExchangeOptions Options() {
   ExchangeOptions options;
   options.leaves = kLeaves;
+  options.buckets = {.bucket_bytes_max = 20'000, .first_bucket_bytes_max = 1'000};  // several
   options.reproducible = true;
   options.optimizer = {.type = OptimizerType::kAdamW};
   options.groups = {GroupOptions{.weight_decay = 0.01}};
@@ -96,10 +102,55 @@ void InThreads(int64_t count, int64_t grain, const std::function<void(int64_t, i
   for (std::thread& thread : threads) thread.join();
 }
 
+// Every other step the last bucket first.
+void OfferAll(GradientExchange& exchange, Step step) {
+  const auto count = static_cast<BucketId>(exchange.buckets().size());
+  ASSERT_GT(count, 1);
+  for (BucketId i = 0; i < count; ++i) ASSERT_TRUE(exchange.Offer(step, step % 2 == 0 ? i : count - 1 - i).ok());
+}
+
 using RankBody = std::function<void(GradientExchange&, int rank)>;
 
-// Runs `body` on `ranks` ranks, each a thread with an exchange of its own; one rank is the local exchange.
-void WithRanks(const ExchangeOptions& options, int ranks, const RankBody& body) {
+// How ranks reach each other.
+enum class By { kNothing, kSharedMemory, kRing, kRingInSharedMemory };
+
+struct Setting {
+  By by = By::kNothing;
+  int ranks = 1;
+
+  Setting(int count) : by(count == 1 ? By::kNothing : By::kSharedMemory), ranks(count) {}
+  Setting(By way, int count) : by(way), ranks(count) {}
+  friend void PrintTo(const Setting& setting, std::ostream* out) {
+    *out << setting.ranks << (setting.by == By::kRing ? " by links" : setting.by == By::kRingInSharedMemory ? " by a communicator" : "");
+  }
+};
+
+StatusOr<std::unique_ptr<GradientExchange>> MakeExchange(const ExchangeOptions& options, const Setting& setting, int rank, int segment_fd,
+                                                         std::vector<std::unique_ptr<Link>> links) {
+  const ShmOptions shm{.rank = rank, .size = setting.ranks};
+  switch (setting.by) {
+    case By::kNothing:
+      return MakeLocalExchange(options, Layout(), BufferLayout());
+    case By::kSharedMemory:
+      return MakeShmExchange(options, {.segment_fd = segment_fd, .rank = rank, .size = setting.ranks}, Layout(), BufferLayout(), Soon());
+    case By::kRingInSharedMemory: {
+      ASSIGN_OR_RETURN(auto communicator, ShmCommunicator::Open(segment_fd, shm, Soon()));
+      return MakeRingExchange(options, std::move(communicator), Layout(), BufferLayout());
+    }
+    case By::kRing: {
+      LinkOptions group;
+      group.group.rank = rank;
+      group.group.size = setting.ranks;
+      ASSIGN_OR_RETURN(auto communicator, LinkCommunicator::Open(std::move(links), group));
+      return MakeRingExchange(options, std::move(communicator), Layout(), BufferLayout());
+    }
+  }
+  return Internal("no such way");
+}
+
+// Runs `body` on every rank of `setting`, each a thread with an exchange of its own; one rank is the local exchange.
+void WithRanks(const ExchangeOptions& options, const Setting& setting, const RankBody& body) {
+  const int ranks = setting.ranks;
   if (ranks == 1) {
     auto exchange = MakeLocalExchange(options, Layout(), BufferLayout());
     ASSERT_TRUE(exchange.ok()) << exchange.status();
@@ -108,10 +159,12 @@ void WithRanks(const ExchangeOptions& options, int ranks, const RankBody& body) 
   }
   const auto segment = ShmCommunicator::MakeSegment();
   ASSERT_TRUE(segment.ok()) << segment.status();
+  TcpTransport transport;
+  LinkMesh mesh = setting.by == By::kRing ? MakeMesh(transport, ranks) : LinkMesh(ranks);
   std::vector<std::thread> threads;
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
-      auto exchange = MakeShmExchange(options, {.segment_fd = *segment, .rank = rank, .size = ranks}, Layout(), BufferLayout(), Soon());
+      auto exchange = MakeExchange(options, setting, rank, *segment, std::move(mesh[rank]));
       ASSERT_TRUE(exchange.ok()) << exchange.status();
       body(**exchange, rank);
     });
@@ -129,7 +182,7 @@ std::vector<std::byte> BytesOf(const ExchangeState& state) {
 }
 
 // Trains `steps` steps on `ranks` ranks and returns what rank 0 has then.
-ExchangeState Train(const ExchangeOptions& options, int ranks, Step steps, const ExchangeState& start,
+ExchangeState Train(const ExchangeOptions& options, const Setting& ranks, Step steps, const ExchangeState& start,
                     std::vector<StepReport>* reports = nullptr) {
   ExchangeState result;
   WithRanks(options, ranks, [&](GradientExchange& exchange, int rank) {
@@ -138,7 +191,7 @@ ExchangeState Train(const ExchangeOptions& options, int ranks, Step steps, const
       const auto assignment = exchange.Begin(step, Soon());
       ASSERT_TRUE(assignment.ok()) << assignment.status();
       const StepInput input = ComputeLeaves(exchange.flat(), step, assignment->leaves);
-      for (size_t i = 0; i < exchange.buckets().size(); ++i) ASSERT_TRUE(exchange.Offer(step, static_cast<BucketId>(i)).ok());
+      OfferAll(exchange, step);
       const auto report = exchange.Finish(step, input, Soon());
       ASSERT_TRUE(report.ok()) << report.status();
       if (rank == 0 && reports != nullptr) reports->push_back(*report);
@@ -150,7 +203,7 @@ ExchangeState Train(const ExchangeOptions& options, int ranks, Step steps, const
   return result;
 }
 
-class ExchangeContract : public ::testing::TestWithParam<int> {};
+class ExchangeContract : public ::testing::TestWithParam<Setting> {};
 
 // The serial reference is written out here: tree sum over leaves, mean, clip, AdamW, all in the promised order.
 TEST_P(ExchangeContract, SameBitsAsOneProcessForEveryNumberOfRanks) {
@@ -166,7 +219,7 @@ TEST_P(ExchangeContract, SameBitsAsOneProcessForEveryNumberOfRanks) {
       EXPECT_EQ(reports[i].loss_sum, expected_reports[i].loss_sum);
       EXPECT_EQ(reports[i].weight, expected_reports[i].weight);
       EXPECT_EQ(reports[i].gradient_norm, expected_reports[i].gradient_norm);
-      EXPECT_EQ(reports[i].ranks, GetParam());
+      EXPECT_EQ(reports[i].ranks, GetParam().ranks);
     }
   }
 }
@@ -199,12 +252,81 @@ TEST_P(ExchangeContract, AppliesTheMeanOfTheLeavesAsSgdInDoubleDoes) {
   }
 }
 
+// The values of tensor `name` of a state.
+std::vector<float> Values(const std::vector<HostTensor>& tensors, const std::string& name) {
+  for (const HostTensor& tensor : tensors) {
+    if (tensor.info.name != name) continue;
+    const auto* values = reinterpret_cast<const float*>(tensor.bytes.data());
+    return {values, values + tensor.info.elements()};
+  }
+  ADD_FAILURE() << "no tensor " << name;
+  return {};
+}
+
+TEST_P(ExchangeContract, ATensorThatNoRankTouchedIsLeftAlone) {
+  ExchangeOptions options = Options();
+  options.skip_untouched = true;
+  WithRanks(options, GetParam(), [&](GradientExchange& exchange, int rank) {
+    ASSERT_TRUE(exchange.Load(Initial()).ok());
+    const auto before = *exchange.Snapshot();
+    // "b" gets a gradient on the last rank alone, "v" nowhere.
+    const std::vector<uint8_t> touched = {static_cast<uint8_t>(rank == GetParam().ranks - 1 ? 1 : 0), 1, 0};
+    for (Step step = 0; step < 2; ++step) {
+      const auto assignment = exchange.Begin(step, Soon());
+      ASSERT_TRUE(assignment.ok());
+      StepInput input = ComputeLeaves(exchange.flat(), step, assignment->leaves);
+      OfferAll(exchange, step);
+      EXPECT_FALSE(exchange.Finish(step, input, Soon()).ok());  // it must be said
+      input.touched = touched;
+      ASSERT_TRUE(exchange.Finish(step, input, Soon()).ok());
+    }
+    const auto after = *exchange.Snapshot();
+    EXPECT_NE(Values(after.model, "b"), Values(before.model, "b"));
+    EXPECT_NE(Values(after.model, "w"), Values(before.model, "w"));
+    EXPECT_EQ(Values(after.model, "v"), Values(before.model, "v"));
+    EXPECT_EQ(Values(after.optimizer, "exp_avg/v"), std::vector<float>(7, 0.0f));
+  });
+}
+
+TEST_P(ExchangeContract, BuffersFollowTheirRule) {
+  for (const BufferRule rule : {BufferRule::kFirst, BufferRule::kLocal}) {
+    ExchangeOptions options = Options();
+    options.reproducible = false;
+    options.leaves = GetParam().ranks;
+    options.buffer_rule = rule;
+    WithRanks(options, GetParam(), [&](GradientExchange& exchange, int rank) {
+      ASSERT_TRUE(exchange.Load(Initial()).ok());
+      const std::vector<float> before(exchange.flat().buffers.begin(), exchange.flat().buffers.end());
+      const auto assignment = exchange.Begin(0, Soon());
+      ASSERT_TRUE(assignment.ok());
+      ASSERT_EQ(assignment->leaves.count, 1);
+      const StepInput input = ComputeLeaves(exchange.flat(), 0, assignment->leaves);
+      OfferAll(exchange, 0);
+      ASSERT_TRUE(exchange.Finish(0, input, Soon()).ok());
+      const int64_t leaf = rule == BufferRule::kFirst ? 0 : rank;
+      for (size_t i = 0; i < before.size(); ++i) {
+        ASSERT_EQ(exchange.flat().buffers[i], 0.9f * before[i] + 0.1f * GradientOf(0, leaf, static_cast<int64_t>(5000 + i)));
+      }
+    });
+    options.reproducible = true;
+    options.leaves = kLeaves;
+    EXPECT_FALSE(MakeLocalExchange(options, Layout(), BufferLayout()).ok());
+  }
+}
+
+TEST_P(ExchangeContract, TheSizeOfBucketsDoesNotMatter) {
+  ExchangeOptions options = Options();
+  const auto expected = Train(options, GetParam(), 3, Initial());
+  options.buckets = {.bucket_bytes_max = 34'000, .first_bucket_bytes_max = 17'000};
+  EXPECT_EQ(BytesOf(Train(options, GetParam(), 3, Initial())), BytesOf(expected));
+}
+
 TEST_P(ExchangeContract, GoesOnFromASnapshotWithTheSameBits) {
   const auto whole = Train(Options(), GetParam(), 6, Initial());
   const auto half = Train(Options(), GetParam(), 3, Initial());
   EXPECT_EQ(half.step, 3);
   EXPECT_EQ(half.updates, 3);
-  const auto other_ranks = GetParam() == 1 ? 2 : 1;
+  const int other_ranks = GetParam().ranks == 1 ? 2 : 1;
   EXPECT_EQ(BytesOf(Train(Options(), GetParam(), 3, half)), BytesOf(whole));
   EXPECT_EQ(BytesOf(Train(Options(), other_ranks, 3, half)), BytesOf(whole));
 }
@@ -233,7 +355,7 @@ TEST_P(ExchangeContract, CallerAppliesAndFindsTheMeanGradient) {
     const auto assignment = exchange.Begin(0, Soon());
     ASSERT_TRUE(assignment.ok());
     const StepInput input = ComputeLeaves(exchange.flat(), 0, assignment->leaves);
-    for (size_t i = 0; i < exchange.buckets().size(); ++i) ASSERT_TRUE(exchange.Offer(0, static_cast<BucketId>(i)).ok());
+    OfferAll(exchange, 0);
     ASSERT_TRUE(exchange.Finish(0, input, Soon()).ok());
     EXPECT_TRUE(std::equal(before.begin(), before.end(), exchange.flat().parameters.begin()));
     for (const FlatEntry& entry : exchange.flat().layout.entries) {
@@ -257,10 +379,10 @@ TEST_P(ExchangeContract, AStepThatIsNotFiniteIsNeverApplied) {
       const auto assignment = exchange.Begin(0, Soon());
       ASSERT_TRUE(assignment.ok());
       StepInput input = ComputeLeaves(exchange.flat(), 0, assignment->leaves);
-      const bool culprit = rank == GetParam() - 1;
+      const bool culprit = rank == GetParam().ranks - 1;
       if (culprit && in_gradient) exchange.flat().gradients[77] = std::numeric_limits<float>::infinity();
       if (culprit && !in_gradient) input.finite = false;
-      for (size_t i = 0; i < exchange.buckets().size(); ++i) ASSERT_TRUE(exchange.Offer(0, static_cast<BucketId>(i)).ok());
+      OfferAll(exchange, 0);
       const auto report = exchange.Finish(0, input, Soon());
       ASSERT_TRUE(report.ok()) << report.status();
       EXPECT_FALSE(report->finite);
@@ -291,7 +413,7 @@ TEST_P(ExchangeContract, DecisionsOfRankZeroReachEveryRankInTheNextStep) {
       EXPECT_EQ(assignment->decisions.stop, step == 2);
       EXPECT_DOUBLE_EQ(assignment->learning_rate, 0.01 * (step == 1 ? 0.5 : 1) / (1 + static_cast<double>(step)));
       const StepInput input = ComputeLeaves(exchange.flat(), step, assignment->leaves);
-      for (size_t i = 0; i < exchange.buckets().size(); ++i) ASSERT_TRUE(exchange.Offer(step, static_cast<BucketId>(i)).ok());
+      OfferAll(exchange, step);
       ASSERT_TRUE(exchange.Finish(step, input, Soon()).ok());
     }
   });
@@ -343,7 +465,7 @@ TEST_P(ExchangeContract, GradientsReadInPlaceAndThreadsGiveTheSameBits) {
     WithRanks(options, GetParam(), [&](GradientExchange& exchange, int) {
       const FlatBuffers& flat = exchange.flat();
       EXPECT_EQ(static_cast<int64_t>(flat.gradients.size()), flat.layout.elements - flat.kept.size());
-      EXPECT_TRUE(GetParam() > 1 || flat.gradients.empty());
+      EXPECT_TRUE(GetParam().ranks > 1 || flat.gradients.empty());
       std::vector<float> whole(flat.layout.elements);
       FlatBuffers as_flat = flat;
       as_flat.gradients = whole;
@@ -353,7 +475,7 @@ TEST_P(ExchangeContract, GradientsReadInPlaceAndThreadsGiveTheSameBits) {
         ASSERT_TRUE(assignment.ok());
         StepInput input = ComputeLeaves(as_flat, step, assignment->leaves);
         const Scattered scattered(flat, whole);
-        for (size_t i = 0; i < exchange.buckets().size(); ++i) ASSERT_TRUE(exchange.Offer(step, static_cast<BucketId>(i)).ok());
+        OfferAll(exchange, step);
         EXPECT_TRUE(flat.kept.size() == 0 || !exchange.Finish(step, input, Soon()).ok());  // where are they?
         input.gradients_of = flat.kept.size() > 0 ? std::span<const float* const>(scattered.pointers) : std::span<const float* const>();
         ASSERT_TRUE(exchange.Finish(step, input, Soon()).ok());
@@ -365,7 +487,9 @@ TEST_P(ExchangeContract, GradientsReadInPlaceAndThreadsGiveTheSameBits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Ranks, ExchangeContract, ::testing::Values(1, 2, 3, 4, 8));
+INSTANTIATE_TEST_SUITE_P(Ranks, ExchangeContract,
+                         ::testing::Values(1, 2, 3, 4, 8, Setting(By::kRing, 2), Setting(By::kRing, 3), Setting(By::kRing, 4),
+                                           Setting(By::kRingInSharedMemory, 2), Setting(By::kRingInSharedMemory, 5)));
 
 TEST(ShmExchange, MoreRanksThanLeavesAreRefused) {
   ExchangeOptions options = Options();
@@ -381,7 +505,7 @@ TEST(ShmExchange, ARankThatDoesNotComeEndsTheWaitOfTheOthersAtTheirDeadline) {
     const auto assignment = exchange.Begin(0, Soon());
     ASSERT_TRUE(assignment.ok());
     const StepInput input = ComputeLeaves(exchange.flat(), 0, assignment->leaves);
-    for (size_t i = 0; i < exchange.buckets().size(); ++i) ASSERT_TRUE(exchange.Offer(0, static_cast<BucketId>(i)).ok());
+    OfferAll(exchange, 0);
     const auto report = exchange.Finish(0, input, Deadline::In(std::chrono::milliseconds(200)));
     EXPECT_EQ(report.status().code(), StatusCode::kDeadlineExceeded);
     EXPECT_THAT(std::string(report.status().message()), HasSubstr("rank 1"));

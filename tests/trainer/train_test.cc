@@ -1,116 +1,18 @@
 // Goal: `dtrain train` keeps its promises to a user: it learns, gives the same bits on any number of ranks, goes on
 // exactly where it stopped, ends with the right exit code and message on every fault.
 // Method: the real program with real processes, in a fresh folder; equal hashes of two runs are the oracle.
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <chrono>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <sstream>
-#include <thread>
+#include "tests/trainer/program.h"
 
+namespace dtrain {
 namespace {
 
-namespace fs = std::filesystem;
-using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr const char* kConfigs = DTRAIN_SOURCE_DIR "/configs";
-
-struct Outcome {
-  int code = -1;
-  std::string out, err;
-};
-
-std::string ReadFile(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-class Train : public ::testing::Test {
- protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "dtrain-test-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override {
-    if (!HasFailure()) fs::remove_all(folder_);
-  }
-
-  pid_t Start(std::vector<std::string> words, const std::string& program = DTRAIN_PROGRAM) {
-    words.insert(words.begin(), program);
-    const pid_t pid = fork();
-    if (pid != 0) return pid;
-    if (chdir(folder_.c_str()) != 0) _exit(99);
-    dup2(open("out.txt", O_CREAT | O_WRONLY | O_TRUNC, 0644), 1);
-    dup2(open("err.txt", O_CREAT | O_WRONLY | O_TRUNC, 0644), 2);
-    std::vector<char*> pointers;
-    for (std::string& word : words) pointers.push_back(word.data());
-    pointers.push_back(nullptr);
-    execv(program.c_str(), pointers.data());
-    _exit(98);
-  }
-
-  Outcome Wait(pid_t pid) {
-    int status = 0;
-    waitpid(pid, &status, 0);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), ReadFile(folder_ / "out.txt"), ReadFile(folder_ / "err.txt")};
-  }
-
-  Outcome Run(const std::vector<std::string>& words, const std::string& program = DTRAIN_PROGRAM) { return Wait(Start(words, program)); }
-
-  json Result(const std::string& name) { return json::parse(ReadFile(folder_ / "runs" / name / "result.json"), nullptr, false); }
-
-  // Trains quickstart for a few epochs under `name` and returns the parameter hash.
-  std::string Hash(const std::string& name, int ranks, std::vector<std::string> more = {}) {
-    std::vector<std::string> words = {"train", std::string(kConfigs) + "/quickstart.yaml", "-n", std::to_string(ranks), "run.name=" + name};
-    words.insert(words.end(), more.begin(), more.end());
-    const Outcome outcome = Run(words);
-    EXPECT_EQ(outcome.code, 0) << outcome.out << outcome.err;
-    const json result = Result(name);
-    return result.is_object() ? result.value("parameter_hash", "none") : "none";
-  }
-
-  void Write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name, std::ios::binary) << text; }
-
-  // Waits until a checkpoint of at least `step` is there.
-  bool WaitForCheckpoint(const std::string& name, int64_t step) {
-    for (int i = 0; i < 3000; ++i) {
-      std::error_code error;
-      for (const auto& entry : fs::directory_iterator(folder_ / "runs" / name / "checkpoints", error)) {
-        const std::string file = entry.path().filename().string();
-        if (file.starts_with("step-") && file.find('.') == std::string::npos && std::stoll(file.substr(5)) >= step) return true;
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return false;
-  }
-
-  // Pids of the ranks, from processes.json.
-  std::vector<pid_t> RankPids(const std::string& name) {
-    std::vector<pid_t> pids;
-    const json processes = json::parse(ReadFile(folder_ / "runs" / name / "processes.json"), nullptr, false);
-    const json& list = processes.is_object() && processes.contains("processes") ? processes["processes"] : processes;
-    if (!list.is_array()) return pids;
-    for (const json& process : list) {
-      if (process.value("role", "") == "rank") pids.push_back(process.value("pid", 0));
-    }
-    return pids;
-  }
-
-  fs::path folder_;
-};
+using Train = ProgramTest;
 
 TEST_F(Train, QuickstartWithTwoRanksLearnsTheDigits) {
   const Outcome outcome = Run({"train", std::string(kConfigs) + "/quickstart.yaml", "-n", "2"});
@@ -151,6 +53,18 @@ TEST_F(Train, EveryNumberOfRanksGivesTheSameBits) {
   EXPECT_NE(hard_hash, hash);
   for (const int ranks : {2, 3, 4}) EXPECT_EQ(Hash("h" + std::to_string(ranks), ranks, hard), hard_hash) << ranks;
   EXPECT_NE(Hash("seed", 1, {"train.duration=3ep", "run.seed=8"}), hash);
+  // Nor does it matter what carries the gradients, in which pieces, and when they leave. The model has 320 kB, five buckets.
+  const auto with = [&](const std::string& name, int ranks, std::vector<std::string> more) {
+    more.insert(more.begin(), {"train.duration=2ep", "model.hidden=[256, 256]", "model.batch_norm=true", "optim.clip_norm=0.5"});
+    return Hash(name, ranks, more);
+  };
+  const std::string wide_hash = with("w1", 1, {});
+  EXPECT_EQ(with("w2", 2, {"strategy.bucket=64kB"}), wide_hash);
+  EXPECT_EQ(with("u2", 2, {"strategy.shard_optimizer=false", "strategy.bucket=64kB"}), wide_hash);
+  EXPECT_EQ(with("t2", 2, {"strategy.backend=tcp", "strategy.bucket=64kB"}), wide_hash);
+  EXPECT_EQ(with("t3", 3, {"strategy.backend=tcp", "strategy.bucket=64kB", "strategy.overlap=false", "strategy.check_replicas=10st"}),
+            wide_hash);
+  EXPECT_EQ(with("t4", 4, {"strategy.backend=tcp"}), wide_hash);
 }
 
 TEST_F(Train, ResumesExactlyFromAnyStepOnAnyNumberOfRanks) {
@@ -395,7 +309,7 @@ TEST_F(Train, AUsersOwnModelRegistersWithOneMacro) {
 }
 
 // The runs on published data sets. Full lengths and their figures: docs/results.md.
-class TrainOnData : public Train {
+class TrainOnData : public ProgramTest {
  protected:
   void SetUp() override {
     const char* root = std::getenv("DTRAIN_DATA");
@@ -435,3 +349,4 @@ TEST_F(TrainOnData, FashionParityIsTheSameOnAnyNumberOfRanks) {
 }
 
 }  // namespace
+}  // namespace dtrain

@@ -35,15 +35,15 @@ std::string Help() {
 
 }  // namespace
 
-Status HandOver(const std::string& rank_program) {
-  std::vector<std::string> copies = {rank_program};
+Status HandOver(const RankProgram& rank_program) {
+  std::vector<std::string> copies = {rank_program.path};
   copies.insert(copies.end(), StartedWith().begin(), StartedWith().end());
   std::vector<char*> pointers;
   for (std::string& word : copies) pointers.push_back(word.data());
   pointers.push_back(nullptr);
-  execv(rank_program.c_str(), pointers.data());
+  execv(rank_program.path.c_str(), pointers.data());
   return WithExitCode(
-      WithHint(NotFound("start ", rank_program, ": ", std::strerror(errno)), "build it, or run dtrain through scripts/dtrain"),
+      WithHint(NotFound("start ", rank_program.path, ": ", std::strerror(errno)), "build it, or run dtrain through scripts/dtrain"),
       ExitCode::kSetUp);
 }
 
@@ -67,8 +67,13 @@ const std::vector<Verb>& Verbs() {
          {"fresh", "", "Start anew; an earlier run of that name is moved aside"},
          {"init-from", "PATH", "Start from these tensors: a .safetensors file, a checkpoint or a run"},
          {"init-names", "A=B,...", "With --init-from: names in the file = names of the model"},
-         {"dry-run", "", "Do everything but a step: data, memory, disk, plan"}},
-        "  dtrain train configs/quickstart.yaml -n 2\n  dtrain train configs/fashion_mlp.yaml optim.lr=0.01 run.name=faster\n"},
+         {"dry-run", "", "Do everything but a step: data, memory, disk, plan"},
+         {"rendezvous", "HOST:PORT",
+          "Be one rank of a job on several hosts; rank 0 listens here. Token: DTRAIN_TOKEN or DTRAIN_TOKEN_FILE"},
+         {"rank", "R", "With --rendezvous: this rank"},
+         {"world", "N", "With --rendezvous: how many ranks there are"}},
+        "  dtrain train configs/quickstart.yaml -n 2\n  dtrain train configs/fashion_mlp.yaml optim.lr=0.01 run.name=faster\n"
+        "  dtrain train configs/quickstart.yaml --rendezvous node1:29500 --rank 0 --world 2\n"},
        TrainVerb},
       {{"eval",
         "RUN [key=value ...]",
@@ -106,14 +111,26 @@ const std::vector<Verb>& Verbs() {
         "  dtrain export runs/quickstart --output model.safetensors\n"},
        ExportVerb},
       {{"status", "RUN", "Show how far a run is, while it runs and afterwards.", {}, ""}, StatusVerb},
+      {{"why",
+        "RUN",
+        "Say where a run's time went, who waited for whom, and what would make it faster.",
+        {},
+        "  dtrain train configs/quickstart.yaml -n 2 log.trace.steps=[20,30]\n  dtrain why runs/quickstart\n"},
+       WhyVerb},
       {{"save", "RUN", "Ask a running job for a checkpoint now.", {}, ""}, SaveVerb},
       {{"stop", "RUN", "Ask a running job to save and end; the same train command goes on later.", {}, ""}, StopVerb},
+      {{"bench",
+        "comm [-n N]",
+        "Measure what an all-reduce costs on this host, and predict it for other numbers of ranks.",
+        {{"n,ranks", "N", "Processes that take part (default 2)"}},
+        "  dtrain bench comm -n 2\n"},
+       BenchVerb},
       {{"runs", "[DIRECTORY]", "List the runs in a directory (default runs).", {}, ""}, RunsVerb},
   };
   return verbs;
 }
 
-int CliMain(std::span<const std::string> words, const std::string& rank_program) {
+int CliMain(std::span<const std::string> words, const RankProgram& rank_program) {
   StartedWith().assign(words.begin(), words.end());
   if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
     Print(Help());

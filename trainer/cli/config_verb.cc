@@ -3,7 +3,7 @@
 
 namespace dtrain {
 
-StatusOr<ExitCode> ConfigVerb(const Arguments& arguments, const VerbSpec& spec, const std::string&) {
+StatusOr<ExitCode> ConfigVerb(const Arguments& arguments, const VerbSpec& spec, const RankProgram&) {
   const std::string what = arguments.words().empty() ? "" : arguments.words()[0];
   if (what == "keys") {
     const std::string section = arguments.words().size() > 1 ? arguments.words()[1] : "";

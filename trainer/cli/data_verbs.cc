@@ -57,7 +57,7 @@ StatusOr<ExitCode> InspectCheckpoint(const Arguments& arguments, const VerbSpec&
 
 }  // namespace
 
-StatusOr<ExitCode> InspectVerb(const Arguments& arguments, const VerbSpec& spec, const std::string& rank_program) {
+StatusOr<ExitCode> InspectVerb(const Arguments& arguments, const VerbSpec& spec, const RankProgram& rank_program) {
   const std::string what = arguments.words().empty() ? "" : arguments.words()[0];
   if (what == "data") return InspectData(arguments, spec);
   if (what == "checkpoint") return InspectCheckpoint(arguments, spec);
@@ -65,7 +65,7 @@ StatusOr<ExitCode> InspectVerb(const Arguments& arguments, const VerbSpec& spec,
   return UsageError(spec, Cat("found '", what, "', expected data, model or checkpoint"));
 }
 
-StatusOr<ExitCode> ExportVerb(const Arguments& arguments, const VerbSpec& spec, const std::string&) {
+StatusOr<ExitCode> ExportVerb(const Arguments& arguments, const VerbSpec& spec, const RankProgram&) {
   ASSIGN_OR_RETURN(const std::string run, RunOf(arguments, spec, 0));
   const std::string to = arguments.Get("output");
   if (to.empty()) return UsageError(spec, "--output is missing");

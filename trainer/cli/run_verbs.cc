@@ -7,13 +7,18 @@
 #include "trainer/checkpoint/json_value.h"
 #include "trainer/cli/cli.h"
 #include "trainer/report/console.h"
+#include "trainer/report/layout.h"
+#include "trainer/report/result.h"
 #include "trainer/report/run_status.h"
+#include "trainer/report/whole_file.h"
+#include "trainer/report/why.h"
 #include "trainer/storage/posix_storage.h"
 
 namespace dtrain {
 namespace {
 
 constexpr Duration kAskLimit = std::chrono::seconds(5);
+constexpr int64_t kTraceBytesMax = 512 << 20;
 
 TextStyle StyleOfOutput() {
   const bool terminal = isatty(STDOUT_FILENO) != 0;
@@ -42,7 +47,7 @@ StatusOr<ExitCode> Ask(const Arguments& arguments, const VerbSpec& spec, const s
 
 }  // namespace
 
-StatusOr<ExitCode> StatusVerb(const Arguments& arguments, const VerbSpec& spec, const std::string&) {
+StatusOr<ExitCode> StatusVerb(const Arguments& arguments, const VerbSpec& spec, const RankProgram&) {
   ASSIGN_OR_RETURN(const std::string run, RunOf(arguments, spec, 0));
   ASSIGN_OR_RETURN(std::optional<Value> status, AskStatus(run));
   if (!status) {
@@ -52,7 +57,7 @@ StatusOr<ExitCode> StatusVerb(const Arguments& arguments, const VerbSpec& spec, 
   return ExitCode::kDone;
 }
 
-StatusOr<ExitCode> RunsVerb(const Arguments& arguments, const VerbSpec& spec, const std::string&) {
+StatusOr<ExitCode> RunsVerb(const Arguments& arguments, const VerbSpec& spec, const RankProgram&) {
   if (arguments.words().size() > 1) return UsageError(spec, "expected at most one directory");
   const std::string directory = arguments.words().empty() ? "runs" : arguments.words()[0];
   ASSIGN_OR_RETURN(const auto runs, ListRuns(PosixStorage(), directory, [](const RunDirectory& run) {
@@ -67,11 +72,37 @@ StatusOr<ExitCode> RunsVerb(const Arguments& arguments, const VerbSpec& spec, co
   return ExitCode::kDone;
 }
 
-StatusOr<ExitCode> SaveVerb(const Arguments& arguments, const VerbSpec& spec, const std::string&) {
+StatusOr<ExitCode> WhyVerb(const Arguments& arguments, const VerbSpec& spec, const RankProgram&) {
+  ASSIGN_OR_RETURN(const std::string run, RunOf(arguments, spec, 0));
+  const RunDirectory directory(run);
+  Value result;
+  auto read = ReadResult(PosixStorage(), directory.result());
+  if (read.ok()) result = *std::move(read);
+  std::optional<TimelineFacts> timeline;
+  const auto text = ReadWholeFile(PosixStorage(), directory.trace(), kTraceBytesMax);
+  if (text.ok()) {
+    ASSIGN_OR_RETURN(const Value trace, ParseJson(*text, {.bytes_max = kTraceBytesMax}));
+    ASSIGN_OR_RETURN(timeline, ReadTimeline(trace));
+  }
+  const auto lines = ExplainRun(result, timeline ? &*timeline : nullptr);
+  if (lines.empty()) {
+    return WithHint(NotFound("say why ", run, " is as fast as it is: it has neither a result nor a timeline"),
+                    "let it finish, or train with log.trace.steps=[20,30]");
+  }
+  if (arguments.json()) {
+    Print(Value(Value::List(lines.begin(), lines.end())).ToJson() + "\n");
+  } else {
+    for (const std::string& line : lines) Print(Join(Wrap(line, StyleOfOutput().width), "\n  ") + "\n");
+    if (!timeline) Print("No timeline was recorded; log.trace.steps=[20,30] records one, and then this says who waits for whom.\n");
+  }
+  return ExitCode::kDone;
+}
+
+StatusOr<ExitCode> SaveVerb(const Arguments& arguments, const VerbSpec& spec, const RankProgram&) {
   return Ask(arguments, spec, "save", "a checkpoint is asked for; it is written at the end of the step");
 }
 
-StatusOr<ExitCode> StopVerb(const Arguments& arguments, const VerbSpec& spec, const std::string&) {
+StatusOr<ExitCode> StopVerb(const Arguments& arguments, const VerbSpec& spec, const RankProgram&) {
   return Ask(arguments, spec, "stop", "asked to save and end; the same train command goes on later");
 }
 

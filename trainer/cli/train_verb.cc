@@ -1,78 +1,40 @@
-// dtrain train: from the configuration to the job's exit code. Starts the ranks, shows and records what they report.
+// dtrain train: from the configuration to the job's exit code. Starts the ranks (-n N), or is one of those that somebody else
+// started.
 #include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
 
 #include "allreduce/shm_communicator.h"
+#include "cluster/hosted_job.h"
 #include "cluster/launcher.h"
-#include "trainer/checkpoint/checkpoint_store.h"
+#include "cluster/launcher_environment.h"
+#include "cluster/rendezvous.h"
+#include "cluster/tcp_transport.h"
 #include "trainer/checkpoint/json_value.h"
 #include "trainer/cli/cli.h"
+#include "trainer/cli/run_session.h"
 #include "trainer/config/batch_equation.h"
 #include "trainer/job_plan.h"
-#include "trainer/report/environment.h"
-#include "trainer/report/recorder.h"
-#include "trainer/report/result.h"
-#include "trainer/report/run_directory.h"
+#include "trainer/report/tables.h"
 #include "trainer/start_state.h"
-#include "trainer/storage/directory_lock.h"
-#include "trainer/storage/posix_storage.h"
-#include "trainer/training_job.h"
-#include "trainer/version.h"
 
 namespace dtrain {
 namespace {
 
-constexpr int64_t kRanksMax = 64;
-
-LogLevel LevelOf(std::string_view word) {
-  return word == "debug" ? LogLevel::kDebug : word == "warning" ? LogLevel::kWarning : word == "error" ? LogLevel::kError : LogLevel::kInfo;
-}
+constexpr int64_t kLocalRanksMax = 64;
+constexpr int64_t kWorldMax = 1024;
+constexpr Duration kLeaveLimit = std::chrono::seconds(5);
+constexpr Duration kOthersLeaveLimit = std::chrono::minutes(1);  // after rank 0 is done
 
 // Whether the number of ranks fits the configuration; what needs the data is the ranks' matter.
 Status CheckRanks(const Config& config, int64_t ranks) {
   RETURN_IF_ERROR(PlanBatch(BatchRequestOf(config.values), ranks).status());
   if (ranks > 1 && config.values.String("strategy.type", "auto") == "local") {
-    return WithExitCode(InvalidArgument("strategy.type: found local, which is one process, with -n ", ranks, "; expected ring or auto"),
+    return WithExitCode(InvalidArgument("strategy.type: found local, which is one process, with ", ranks, " ranks; expected ring or auto"),
                         ExitCode::kConfiguration);
   }
   return OkStatus();
-}
-
-// Moves an earlier run of the name aside: --fresh starts anew, and loses nothing.
-StatusOr<std::string> MoveAside(const std::string& directory) {
-  for (int number = 1; number < 10'000; ++number) {
-    const std::string aside = Cat(directory, ".before-", number);
-    std::error_code error;
-    if (std::filesystem::exists(aside, error)) continue;
-    RETURN_IF_ERROR(PosixStorage().Rename(directory, aside));
-    return aside;
-  }
-  return ResourceExhausted("move ", directory, " aside for --fresh: there are too many earlier runs of that name");
-}
-
-// OK if what the run in `directory` began with may go on as `config` says.
-Status CheckResumable(const RunDirectory& directory, const Config& config) {
-  ASSIGN_OR_RETURN(const auto checkpoints, CheckpointStore(PosixStorage(), directory.path(), {}).List());
-  if (checkpoints.empty()) return OkStatus();
-  const auto saved = LoadConfig(directory.resolved(), {});
-  if (!saved.ok()) return OkStatus();  // the checkpoint's own tensors and data are still checked
-  const auto differences = ResumeDifferences(saved->values, config.values);
-  if (differences.empty()) return OkStatus();
-  return WithExitCode(WithHint(FailedPrecondition("go on with the run in ", directory.path(),
-                                                  ": the configuration is not what it began with\n  ", Join(differences, "\n  ")),
-                               "use another name (run.name=...), or start anew with --fresh"),
-                      ExitCode::kConfiguration);
-}
-
-// The result of a run that is finished and that `config` would not prolong; null otherwise.
-StatusOr<Value> FinishedResult(const RunDirectory& directory, const Config& config) {
-  ASSIGN_OR_RETURN(const bool finished, IsFinished(PosixStorage(), directory));
-  if (!finished) return Value();
-  const auto saved = LoadConfig(directory.resolved(), {});
-  if (!saved.ok() || !(saved->values.At("train.duration") == config.values.At("train.duration"))) return Value();
-  return ReadResult(PosixStorage(), directory.result());
 }
 
 // Shows what a dry run found out; writes nothing.
@@ -104,108 +66,154 @@ StatusOr<ExitCode> DryRun(LaunchOptions launch, const Arguments& arguments) {
   return ExitCode::kDone;
 }
 
-}  // namespace
+// What the configuration says about the job as a whole.
+void TakeLimits(const Config& config, JobOptions* options) {
+  options->deadline = FromSeconds(config.values.Double("strategy.deadline", 5));
+  options->stall = FromSeconds(config.values.Double("strategy.stall", 600));
+}
 
-StatusOr<ExitCode> TrainVerb(const Arguments& arguments, const VerbSpec& spec, const std::string& rank_program) {
-  ASSIGN_OR_RETURN(const int64_t ranks, arguments.Int("ranks", 1, 1, kRanksMax));
-  ASSIGN_OR_RETURN(const Config config, ConfigOf(arguments, spec, 0));
-  RETURN_IF_ERROR(CheckRanks(config, ranks));
-  const RunDirectory directory(Cat(config.values.String("run.dir", "runs"), "/", config.name));
-  if (access(rank_program.c_str(), X_OK) != 0) {
-    return WithExitCode(
-        WithHint(NotFound("start ranks: ", rank_program, " is not there"), "build it, or run dtrain through scripts/dtrain"),
-        ExitCode::kSetUp);
-  }
-
+StatusOr<TrainingJob> JobOf(const Arguments& arguments, const Config& config) {
   TrainingJob job{.config = config.values,
                   .config_hash = ConfigHash(config),
-                  .run_directory = directory.path(),
+                  .run_directory = RunDirectoryOf(config),
                   .fresh = arguments.Has("fresh"),
                   .dry_run = arguments.Has("dry-run"),
                   .init_from = arguments.Get("init-from")};
   auto names = ParseNameMap(arguments.Get("init-names"));
   if (!names.ok()) return WithExitCode(names.status(), ExitCode::kUsage);
   job.init_names = *std::move(names);
+  return job;
+}
 
+// ---- started by hand, by mpirun or by srun: this process is a rank itself
+
+// Rank 0's side: it holds the coordinator and the run directory.
+struct Hosting {
+  TrainingJob job;
+  std::unique_ptr<RunSession> session;  // null: the run is finished already, and the ranks that come are told so
+  std::unique_ptr<HostedJob> hosted;
+};
+
+StatusOr<std::unique_ptr<Hosting>> Host(const Arguments& arguments, const Config& config, const Rendezvous& rendezvous) {
+  auto hosting = std::make_unique<Hosting>();
+  ASSIGN_OR_RETURN(hosting->job, JobOf(arguments, config));
+  ASSIGN_OR_RETURN(hosting->session, RunSession::Open(arguments, config, rendezvous.world_size));
+  hosting->job.finished = hosting->session == nullptr;
+  JobOptions options;
+  options.ranks = rendezvous.world_size;
+  options.run_directory = hosting->job.run_directory;
+  options.job_description = hosting->job.ToValue().ToJson();
+  TakeLimits(config, &options);
+  if (hosting->session != nullptr) hosting->session->Listen(&options);
+  auto hosted = HostedJob::Start(rendezvous, options);
+  if (!hosted.ok()) {
+    if (hosting->session != nullptr) {  // says so, and the caller's exit code is the job's
+      hosting->session->Finish({.code = ExitCodeOf(hosted.status(), ExitCode::kSetUp), .status = hosted.status()});
+    }
+    return hosted.status();
+  }
+  hosting->hosted = *std::move(hosted);
+  return hosting;
+}
+
+ExitCode TrainAsHost(Hosting& hosting, const RankProgram& rank_program) {
+  TcpTransport transport;
+  const auto member = Member::Join(transport, hosting.hosted->job(), SystemClock(), Deadline::In(JobOptions().start_limit));
+  if (member.ok()) {
+    const Status status = hosting.job.finished ? OkStatus() : rank_program.train(hosting.job, **member);
+    (void)(*member)->Leave(status, Deadline::In(kLeaveLimit));  // what it says is in the outcome
+  }
+  const JobOutcome outcome = hosting.hosted->Wait(Deadline::In(kOthersLeaveLimit));
+  return hosting.session == nullptr ? ExitCode::kDone : hosting.session->Finish(outcome);
+}
+
+// As any other rank: the job is what rank 0 says, and what this rank was given must not differ.
+StatusOr<ExitCode> TrainAsGuest(const Config& config, const Rendezvous& rendezvous, const RankProgram& rank_program, bool by_mpi = false) {
+  TcpTransport transport;
+  ASSIGN_OR_RETURN(const auto member, JoinRendezvous(transport, rendezvous, SystemClock(), Deadline::In(JobOptions().start_limit)));
+  ASSIGN_OR_RETURN(const auto signals, StopBySignal::Start(*member));
+  const Status status = [&]() -> Status {
+    ASSIGN_OR_RETURN(const Value description, ParseJson(member->job_description()));
+    ASSIGN_OR_RETURN(TrainingJob job, TrainingJob::FromValue(description));
+    if (job.finished) return OkStatus();
+    job.differences = RankDifferences(job.config, config.values);
+    if (by_mpi) job.mpi_communicator = rank_program.mpi_communicator;
+    return rank_program.train(job, *member);
+  }();
+  const Status left = member->Leave(status, Deadline::In(kLeaveLimit));
+  if (!status.ok()) return status;
+  RETURN_IF_ERROR(left);
+  return ExitCode::kDone;
+}
+
+// Told rank 0's address.
+StatusOr<ExitCode> TrainAsRank(const Arguments& arguments, const Config& config, const Rendezvous& rendezvous,
+                               const RankProgram& rank_program) {
+  RETURN_IF_ERROR(CheckRanks(config, rendezvous.world_size));
+  if (rendezvous.rank > 0) return TrainAsGuest(config, rendezvous, rank_program);
+  ASSIGN_OR_RETURN(const auto hosting, Host(arguments, config, rendezvous));
+  return TrainAsHost(*hosting, rank_program);
+}
+
+// Started by mpirun or srun.
+StatusOr<ExitCode> TrainAsLaunched(const Arguments& arguments, const Config& config, const LauncherEnvironment& launched,
+                                   const RankProgram& rank_program) {
+  const std::string interface = config.values.String("strategy.interface", "");
+  if (launched.kind == LauncherEnvironment::Kind::kSlurm) {
+    ASSIGN_OR_RETURN(const Rendezvous rendezvous, SlurmRendezvous(launched, RunDirectoryOf(config), interface));
+    return TrainAsRank(arguments, config, rendezvous, rank_program);
+  }
+  if (!rank_program.meet_by_mpi) {
+    return WithExitCode(WithHint(Unimplemented("train under ", launched.which(), ": this dtrain was built without MPI"),
+                                 "build it where libopenmpi-dev is installed, or use --rendezvous"),
+                        ExitCode::kSetUp);
+  }
+  RETURN_IF_ERROR(CheckRanks(config, launched.world_size));
+  std::unique_ptr<Hosting> hosting;
+  const auto host = [&]() -> StatusOr<Rendezvous> {
+    Rendezvous rendezvous{.rank = 0, .world_size = launched.world_size, .run_directory = RunDirectoryOf(config), .interface = interface};
+    ASSIGN_OR_RETURN(rendezvous.address.host, rank_program.mpi_listen_host(launched, interface));
+    ASSIGN_OR_RETURN(hosting, Host(arguments, config, rendezvous));
+    rendezvous.address = hosting->hosted->job().coordinator;
+    rendezvous.token = hosting->hosted->job().token;
+    return rendezvous;
+  };
+  ASSIGN_OR_RETURN(const Rendezvous rendezvous, rank_program.meet_by_mpi(launched, host, Deadline::In(JobOptions().start_limit)));
+  const auto code = [&]() -> StatusOr<ExitCode> {
+    if (launched.rank > 0) return TrainAsGuest(config, rendezvous, rank_program, true);
+    hosting->job.mpi_communicator = rank_program.mpi_communicator;
+    return TrainAsHost(*hosting, rank_program);
+  }();
+  // Collective: a rank that failed must not wait there for others that will never come.
+  if (code.ok() && (*code == ExitCode::kDone || *code == ExitCode::kStopped)) rank_program.finalize_mpi();
+  return code;
+}
+
+// ---- -n N: the ranks are processes of this one
+
+StatusOr<ExitCode> TrainHere(const Arguments& arguments, const Config& config, int ranks, const RankProgram& rank_program) {
+  RETURN_IF_ERROR(CheckRanks(config, ranks));
+  if (access(rank_program.path.c_str(), X_OK) != 0) {
+    return WithExitCode(
+        WithHint(NotFound("start ranks: ", rank_program.path, " is not there"), "build it, or run dtrain through scripts/dtrain"),
+        ExitCode::kSetUp);
+  }
+  ASSIGN_OR_RETURN(const TrainingJob job, JobOf(arguments, config));
   LaunchOptions launch;
-  launch.command = {rank_program};
-  launch.ranks = static_cast<int>(ranks);
-  launch.environment = {Cat("OMP_NUM_THREADS=", ConfiguredThreads(config.values, static_cast<int>(ranks)))};
-  launch.run_directory = directory.path();
-  launch.deadline = FromSeconds(config.values.Double("strategy.deadline", 5));
-  launch.stall = FromSeconds(config.values.Double("strategy.stall", 600));
+  launch.command = {rank_program.path};
+  launch.ranks = ranks;
+  launch.environment = {Cat("OMP_NUM_THREADS=", ConfiguredThreads(config.values, ranks))};
+  launch.run_directory = job.run_directory;
+  TakeLimits(config, &launch);
   if (ranks > 1) {
     ASSIGN_OR_RETURN(launch.segment_fd, ShmCommunicator::MakeSegment());
   }
   launch.job_description = job.ToValue().ToJson();
   if (job.dry_run) return DryRun(std::move(launch), arguments);
-
-  RETURN_IF_ERROR(PosixStorage().CreateDirectories(directory.path()));
-  auto lock = DirectoryLock::Acquire(directory.path());
-  if (!lock.ok()) return WithExitCode(lock.status(), ExitCode::kSetUp);
-  if (arguments.Has("fresh")) {
-    std::error_code error;
-    if (std::filesystem::exists(directory.resolved(), error)) {
-      ASSIGN_OR_RETURN(const std::string aside, MoveAside(directory.path()));
-      if (!arguments.quiet() && !arguments.json()) Print(Cat("the earlier run of this name is now ", aside, "\n"));
-      RETURN_IF_ERROR(PosixStorage().CreateDirectories(directory.path()));
-      lock = DirectoryLock::Acquire(directory.path());
-      if (!lock.ok()) return WithExitCode(lock.status(), ExitCode::kSetUp);
-    }
-  } else {
-    const std::string init_from = arguments.Get("init-from");
-    ASSIGN_OR_RETURN(const auto checkpoints, CheckpointStore(PosixStorage(), directory.path(), {}).List());
-    if (!init_from.empty() && !checkpoints.empty()) {
-      return WithExitCode(
-          WithHint(FailedPrecondition("start from ", init_from, ": ", directory.path(), " has checkpoints of its own to go on from"),
-                   "use another name (run.name=...), or --fresh as well"),
-          ExitCode::kUsage);
-    }
-    RETURN_IF_ERROR(CheckResumable(directory, config));
-    ASSIGN_OR_RETURN(const Value result, FinishedResult(directory, config));
-    if (!result.is_null()) {
-      if (arguments.json()) {
-        Print(result.ToJson() + "\n");
-      } else if (!arguments.quiet()) {
-        Print(Cat(directory.path(), " is finished already.\n", EndSummary(result, {directory.path(), arguments.words()[0], ranks}, {})));
-      }
-      return ExitCode::kDone;
-    }
-  }
-  const std::vector<std::string> command_line = [&] {
-    std::vector<std::string> words = {"dtrain", "train"};
-    words.insert(words.end(), arguments.words().begin(), arguments.words().end());
-    words.insert(words.end(), arguments.overrides().begin(), arguments.overrides().end());
-    words.insert(words.end(), {"-n", Cat(ranks)});
-    return words;
-  }();
-  RETURN_IF_ERROR(directory.Create(PosixStorage(), config.source_text, ToYaml(config, false),
-                                   DescribeEnvironment(kVersion, SystemClock().WallSeconds(), command_line)));
-
-  RecorderOptions record{.directory = directory, .console = ChooseConsole(config.values.String("log.console", "auto"), STDOUT_FILENO)};
-  record.console.level = arguments.verbose() ? LogLevel::kDebug : LevelOf(config.values.String("log.level", "info"));
-  record.console.quiet = arguments.quiet() || arguments.json();
-  record.jsonl = config.values.Bool("log.jsonl", true);
-  record.tensorboard = config.values.Bool("log.tensorboard", true);
-  record.config = arguments.words()[0];
-  record.ranks = ranks;
-  record.width = [] { return TerminalWidth(STDOUT_FILENO); };
-  Recorder recorder(std::move(record), PosixStorage(), SystemClock(), [to = arguments.json() ? stderr : stdout](std::string_view text) {
-    std::fwrite(text.data(), 1, text.size(), to);
-    std::fflush(to);
-  });
-  launch.on_event = [&](int rank, const std::string& event) {
-    if (rank == 0) recorder.OnEvent(event);
-  };
-  launch.on_output = [&](std::string_view line) { recorder.OnOutput(line); };
-  launch.on_notice = [&](const std::string& text) {
-    Value event = Value::Map();
-    event.Set("event", "note");
-    event.Set("text", text);
-    recorder.OnEvent(event.ToJson());
-  };
-  launch.on_tick = [&] { recorder.OnTick(); };
-  launch.on_query = [&](const std::string&) { return recorder.StatusAnswer(); };
+  ASSIGN_OR_RETURN(const auto session, RunSession::Open(arguments, config, ranks));
+  if (session == nullptr) return ExitCode::kDone;
+  session->Listen(&launch);
+  launch.on_output = [&](std::string_view line) { session->ShowOutput(line); };
   JobOutcome outcome{.code = ExitCode::kSetUp};
   if (auto launcher = Launcher::Start(launch); launcher.ok()) {
     outcome = (*launcher)->Run();
@@ -213,11 +221,30 @@ StatusOr<ExitCode> TrainVerb(const Arguments& arguments, const VerbSpec& spec, c
     outcome.status = launcher.status();
   }
   if (launch.segment_fd >= 0) close(launch.segment_fd);
-  const ExitCode code = recorder.Finish(outcome.code, outcome.status);
-  if (arguments.json()) {
-    if (const auto result = ReadResult(PosixStorage(), directory.result()); result.ok()) Print(result->ToJson() + "\n");
+  return session->Finish(outcome);
+}
+
+}  // namespace
+
+StatusOr<ExitCode> TrainVerb(const Arguments& arguments, const VerbSpec& spec, const RankProgram& rank_program) {
+  ASSIGN_OR_RETURN(const int64_t ranks, arguments.Int("ranks", 1, 1, kLocalRanksMax));
+  ASSIGN_OR_RETURN(const Config config, ConfigOf(arguments, spec, 0));
+  if (!arguments.Has("rendezvous")) {
+    if (arguments.Has("rank") || arguments.Has("world")) return UsageError(spec, "--rank and --world go with --rendezvous");
+    ASSIGN_OR_RETURN(const auto launched, ReadLauncherEnvironment());
+    if (!launched) return TrainHere(arguments, config, static_cast<int>(ranks), rank_program);
+    if (arguments.Has("ranks")) return UsageError(spec, Cat(launched->which(), " starts the ranks already; expected no -n"));
+    if (!rank_program.train) return HandOver(rank_program);
+    return TrainAsLaunched(arguments, config, *launched, rank_program);
   }
-  return code;
+  if (arguments.Has("ranks")) return UsageError(spec, "-n starts ranks here, --rendezvous is one rank; expected one of them");
+  if (!arguments.Has("rank") || !arguments.Has("world")) return UsageError(spec, "--rendezvous needs --rank and --world");
+  if (!rank_program.train) return HandOver(rank_program);
+  ASSIGN_OR_RETURN(const int64_t world, arguments.Int("world", 1, 1, kWorldMax));
+  ASSIGN_OR_RETURN(const int64_t rank, arguments.Int("rank", 0, 0, world - 1));
+  ASSIGN_OR_RETURN(const Rendezvous rendezvous, MakeRendezvous(arguments.Get("rendezvous"), rank, world, RunDirectoryOf(config),
+                                                               config.values.String("strategy.interface", "")));
+  return TrainAsRank(arguments, config, rendezvous, rank_program);
 }
 
 }  // namespace dtrain

@@ -213,19 +213,39 @@ std::string ConfigHash(const Config& config) {
   return Sha256Hex(std::as_bytes(std::span(text)));
 }
 
-std::vector<std::string> ResumeDifferences(const Value& saved, const Value& now) {
-  std::vector<std::string> paths = KeyPaths(now);
-  for (const std::string& path : KeyPaths(saved)) {
+namespace {
+
+// Calls visit(path, key, value in `before`, value in `after`) for each key that differs. Of a section that is null in one of the two,
+// its keys tell the difference in the other.
+template <typename Visit>
+void ForDifferences(const Value& before, const Value& after, const Visit& visit) {
+  std::vector<std::string> paths = KeyPaths(after);
+  for (const std::string& path : KeyPaths(before)) {
     if (std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
   }
-  std::vector<std::string> differences;
   for (const std::string& path : paths) {
     const Key* key = FindKey(path);
-    const Value &before = saved.At(path), &after = now.At(path);
-    // Of a section that is null in one of the two, its keys tell the difference in the other.
-    if (MayChange(key) || before == after || (key != nullptr && key->type == KeyType::kSection)) continue;
-    differences.push_back(Cat(path, ": was ", FormatValue(key, before), ", now ", FormatValue(key, after)));
+    if (before.At(path) == after.At(path) || (key != nullptr && key->type == KeyType::kSection)) continue;
+    visit(path, key, before.At(path), after.At(path));
   }
+}
+
+}  // namespace
+
+std::vector<std::string> ResumeDifferences(const Value& saved, const Value& now) {
+  std::vector<std::string> differences;
+  ForDifferences(saved, now, [&](const std::string& path, const Key* key, const Value& before, const Value& after) {
+    if (!MayChange(key)) differences.push_back(Cat(path, ": was ", FormatValue(key, before), ", now ", FormatValue(key, after)));
+  });
+  return differences;
+}
+
+std::vector<std::string> RankDifferences(const Value& first, const Value& mine) {
+  std::vector<std::string> differences;
+  ForDifferences(first, mine, [&](const std::string& path, const Key* key, const Value& theirs, const Value& ours) {
+    if (path == "data.root" || path == "run.dir" || path.starts_with("log.")) return;
+    differences.push_back(Cat(path, " is ", FormatValue(key, ours), ", on rank 0 ", FormatValue(key, theirs)));
+  });
   return differences;
 }
 

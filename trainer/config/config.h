@@ -52,4 +52,8 @@ std::string ConfigHash(const Config& config);
 // "optim.lr: was 0.1, now 0.05" for each key that changed and may not on a resume; empty if all is well.
 std::vector<std::string> ResumeDifferences(const Value& saved, const Value& now);
 
+// What differs between rank 0's configuration and that of another rank of the same job: everything but where files lie on its
+// host and what it logs.
+std::vector<std::string> RankDifferences(const Value& first, const Value& mine);
+
 }  // namespace dtrain

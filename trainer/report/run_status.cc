@@ -25,7 +25,9 @@ std::map<std::string, Value> LastLines(const Storage& storage, const RunDirector
   const auto text = ReadLastLines(storage, directory.metrics());
   if (!text.ok()) return last;
   for (const std::string& line : Split(*text, '\n')) {
-    if (auto value = ParseJson(line); value.ok() && !TextAt(*value, "event").empty()) last[TextAt(*value, "event")] = *std::move(value);
+    auto value = ParseJson(line);
+    if (!value.ok()) continue;
+    if (const std::string event = TextAt(*value, "event"); !event.empty()) last[event] = *std::move(value);
   }
   return last;
 }

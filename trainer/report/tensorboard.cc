@@ -32,7 +32,7 @@ class ProtoMessage {
   const std::string& bytes() const { return bytes_; }
 
  private:
-  void Key(int field, int wire_type) { Varint(static_cast<uint64_t>(field * 8 + wire_type)); }
+  void Key(int field, int wire_type) { Varint(static_cast<uint64_t>(field) * 8 + static_cast<uint64_t>(wire_type)); }
   void Varint(uint64_t value) {
     for (; value >= 0x80; value >>= 7) bytes_ += static_cast<char>(value | 0x80);
     bytes_ += static_cast<char>(value);

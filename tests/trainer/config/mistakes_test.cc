@@ -127,8 +127,6 @@ TEST(Mistakes, WrongUnitsAreRefused) {
 TEST(Mistakes, WhatIsNotBuiltIsRefusedNotIgnored) {
   EXPECT_EQ(MistakeIn("strategy: {type: ps}"), "strategy.type: found ps: not available in this version; leave it at auto");
   EXPECT_EQ(MistakeIn("strategy: {elastic: true}"), "strategy.elastic: found true: not available in this version; leave it at false");
-  EXPECT_EQ(MistakeIn("strategy: {shard_optimizer: true}"),
-            "strategy.shard_optimizer: found true: not available in this version; leave it at auto");
   EXPECT_EQ(MistakeIn("optim: {ema: 0.999}"), "optim.ema: found 0.999: not available in this version; leave it at null");
   EXPECT_EQ(MistakeIn("optim: {groups: [{match: bias}]}"),
             "optim.groups: found [{match: bias}]: not available in this version; leave it at []");
