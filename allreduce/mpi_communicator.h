@@ -1,6 +1,7 @@
 // The communicator of ranks that mpirun or srun started: the cluster's own MPI carries the data over its own interconnect. Every
 // call is MPI's non-blocking collective, tested until it is done, its deadline has passed, or the job has failed elsewhere: a
 // blocking one would hang the survivors of a rank's death for ever.
+// MPI cannot tell the others that a rank gave up: their waits end by `health` (a job's coordinator knows) or at their deadline.
 // Sums are in MPI's order, which depends on its algorithm for the size and the number of ranks, not on time. Sums of bf16 go as
 // floats and are rounded once. A library of its own (dtrain::mpi_communicator); MPI's header is in the .cc only.
 #pragma once

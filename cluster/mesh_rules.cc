@@ -14,7 +14,7 @@ constexpr size_t kWhyBytesMax = 512;
 constexpr size_t kWhysMax = 64;  // of one report; more ranks are only numbered
 constexpr size_t kNamedRanksMax = 16;
 
-std::string RankNames(std::vector<int> ranks) {
+std::string RankNames(const std::vector<int>& ranks) {
   std::vector<std::string> names;
   for (const int rank : ranks) {
     if (names.size() == kNamedRanksMax) {

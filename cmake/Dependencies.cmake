@@ -29,5 +29,8 @@ if(DTRAIN_TORCH)
   # libtorch exports old copies of std::filesystem functions whose parts do not fit the system's (remove_all then calls
   # through a null pointer): with libstdc++ before it, the loader finds the system's first.
   target_link_libraries(dtrain_torch_wheel INTERFACE -Wl,--push-state,--no-as-needed,-lstdc++,--pop-state ${torch_root}/lib/libtorch.so ${torch_root}/lib/libtorch_cpu.so ${torch_root}/lib/libc10.so)
+  # The OpenMP that LibTorch runs with; a second one would fight it for the cores.
+  file(GLOB torch_openmp ${torch_root}/lib/libgomp*.so*)
+  target_link_libraries(dtrain_torch_wheel INTERFACE ${torch_openmp})
   target_link_options(dtrain_torch_wheel INTERFACE -Wl,-rpath,${torch_root}/lib)
 endif()

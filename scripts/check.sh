@@ -69,6 +69,9 @@ if [ "$mode" = --full ]; then
   echo "== mutants"
   scripts/mutants.sh
   share mutants
+  echo "== Slurm"
+  tests/cluster/slurm.sh "$root/build/bin/cluster_rendezvous_test_rank" || { [ $? -eq 77 ] || exit 1; }
+  share slurm
   echo "== power cuts"
   scripts/power_cut_test.sh "$root/build" || { [ $? -eq 77 ] || exit 1; }  # 77: not allowed here; it said why
   share power-cuts

@@ -83,7 +83,7 @@ struct StepInput {
   double weight = 0;  // samples, tokens or class weights behind the gradient sum
   double loss_sum = 0;
   bool finite = true;  // false if this rank saw a loss that is not
-  // For each entry of the layout whether it got a gradient here. Read only with ExchangeOptions::skip_untouched.
+  // For each entry of the layout whether it got a gradient here; empty: all did.
   std::span<const uint8_t> touched;
   // Where the gradient of each entry of the layout lies; read only for elements in flat().kept, empty if there are none.
   std::span<const float* const> gradients_of;
@@ -97,7 +97,8 @@ struct StepReport {
   double gradient_norm = 0;  // of the mean gradient before clipping; 0 unless clipping is on
   int ranks = 1;             // that contributed
   int64_t staleness_steps = 0;
-  int64_t bytes = 0;  // moved by this rank
+  int64_t bytes = 0;               // moved by this rank
+  std::vector<int32_t> untouched;  // entries of the layout that got a gradient on no rank
   double reduce_s = 0, wait_s = 0, apply_s = 0;
 };
 
@@ -131,11 +132,12 @@ struct ExchangeOptions {
   std::function<Decisions()> decide = [] { return Decisions{}; };
   BufferRule buffer_rule = BufferRule::kAverage;
   // A tensor that got a gradient on no rank keeps its value and slots, as torch's optimizers have it; otherwise its gradient is
-  // zero and decay and momentum go on.
+  // zero and decay and momentum go on. Not with Adam and AdamW, whose correction would need a count of updates for each tensor.
   bool skip_untouched = false;
   BucketOptions buckets;
   Trace* trace = nullptr;  // may be null; outlives the exchange
-  // The threads of this rank. Element by element and block by block, so that bits do not depend on them.
+  // The threads of this rank, and how to use them. Element by element and block by block, so that bits do not depend on them.
+  int threads = 1;
   ParallelFor parallel_for = [](int64_t count, int64_t, const auto& body) { body(0, count); };
 };
 

@@ -9,12 +9,22 @@
 #include "optim/clip.h"
 
 namespace dtrain {
+namespace {
+
+constexpr size_t kBlocksAtLeast = 8;  // for a thread: below, starting it costs more than it gains
+
+}  // namespace
 
 Status CheckExchangeOptions(const ExchangeOptions& options) {
   if (!(options.clip_norm >= 0))
     return InvalidArgument("make a gradient exchange: clip_norm is ", options.clip_norm, "; expected 0 or more");
   if (options.reproducible && options.buffer_rule != BufferRule::kAverage) {
     return InvalidArgument("make a gradient exchange: buffers of one rank depend on the number of ranks; reproducible averages them");
+  }
+  if (options.skip_untouched && (options.optimizer.type == OptimizerType::kAdam || options.optimizer.type == OptimizerType::kAdamW)) {
+    return InvalidArgument(
+        "make a gradient exchange: untouched tensors cannot be skipped with Adam, whose bias correction counts the updates of "
+        "all tensors together");
   }
   if (options.groups.empty()) return InvalidArgument("make a gradient exchange: no parameter group; expected at least one");
   if (options.place == GradientPlace::kInPlace && options.apply == ApplyBy::kCaller) {
@@ -72,12 +82,31 @@ Status ExchangeCore::CheckFinish(Step step, const StepInput& input) const {
   if (input.gradients_of.size() != in_place) {
     return InvalidArgument("finish step ", step, ": ", input.gradients_of.size(), " gradients are given in place; expected ", in_place);
   }
-  const size_t touched = options_.skip_untouched ? layout().entries.size() : 0;
-  if (options_.skip_untouched && input.touched.size() != touched) {
+  if (!input.touched.empty() && input.touched.size() != layout().entries.size()) {
     return InvalidArgument("finish step ", step, ": it is said of ", input.touched.size(),
-                           " tensors whether they got a gradient; expected ", touched);
+                           " tensors whether they got a gradient; expected ", layout().entries.size());
   }
   return OkStatus();
+}
+
+void ExchangeCore::ForBlocks(size_t first, size_t last, const std::function<void(size_t, ElementRange)>& visit) const {
+  const auto& blocks = layout().blocks;
+  const auto threads = static_cast<size_t>(last - first < 2 * kBlocksAtLeast ? 1 : options_.threads);
+  options_.parallel_for(static_cast<int64_t>(threads), 1, [&](int64_t begin, int64_t end) {
+    for (auto thread = static_cast<size_t>(begin); thread < static_cast<size_t>(end); ++thread) {
+      // From the last tensor to the first: backward made the last one last, and it is still in the cache.
+      for (size_t behind = last; behind > first;) {
+        size_t begins = behind - 1;
+        while (begins > first && entry_of_block_[begins - 1] == entry_of_block_[behind - 1]) --begins;
+        const size_t count = behind - begins;
+        const bool whole = count < kBlocksAtLeast;  // too small to share: the first thread's
+        const size_t from = whole ? (thread == 0 ? 0 : count) : count * thread / threads;
+        const size_t to = whole ? count : count * (thread + 1) / threads;
+        for (size_t i = begins + from; i < begins + to; ++i) visit(i, blocks[i]);
+        behind = begins;
+      }
+    }
+  });
 }
 
 const float* ExchangeCore::gradient_of_block(size_t index, const StepInput& input) const {
@@ -102,6 +131,24 @@ UpdateScalars ExchangeCore::Scalars(const StepReport& report) const {
   DTRAIN_CHECK(report.weight > 0);
   const double clip = options_.clip_norm > 0 ? ClipCoefficient(report.gradient_norm, options_.clip_norm) : 1.0;
   return {.update = updates_ + 1, .learning_rate = learning_rate_, .gradient_scale = clip / report.weight};
+}
+
+void ExchangeCore::SayTouched(const StepInput& input, std::span<uint8_t> bytes) const {
+  if (input.touched.empty()) {
+    std::ranges::fill(bytes, 1);
+  } else {
+    std::ranges::copy(input.touched, bytes.begin());
+  }
+}
+
+void ExchangeCore::TakeTouched(std::span<const std::span<const uint8_t>> of_ranks, StepReport* report) {
+  touched_.assign(layout().entries.size(), 0);
+  for (const auto& of_rank : of_ranks) {
+    for (size_t i = 0; i < touched_.size(); ++i) touched_[i] |= of_rank[i];
+  }
+  for (size_t i = 0; i < touched_.size(); ++i) {
+    if (touched_[i] == 0) report->untouched.push_back(static_cast<int32_t>(i));
+  }
 }
 
 void ExchangeCore::CombineBuffers(std::span<const std::span<const float>> sums, const LeafShares& shares, int rank) const {

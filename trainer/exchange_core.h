@@ -44,12 +44,17 @@ class ExchangeCore {
   StatusOr<Assignment> Begin(Step step, View view, LeafRange leaves);
   Status Offer(Step step, BucketId bucket);
   Status CheckFinish(Step step, const StepInput& input) const;  // OK if `step` is open, every bucket offered, `input` whole
+  // visit(index, range) for every block in [first, last) of the layout, on all threads. Each thread has the same part of each tensor:
+  // LibTorch's products cut matrices in the same way, so a thread finds in its cache what it has written.
+  void ForBlocks(size_t first, size_t last, const std::function<void(size_t index, ElementRange range)>& visit) const;
   // This rank's gradient of block `index` of the layout.
   const float* gradient_of_block(size_t index, const StepInput& input) const;
 
-  // Which entries any rank touched; said before the update. Without skip_untouched all are.
-  void TakeTouched(std::vector<uint8_t> touched) { touched_ = std::move(touched); }
-  bool touched(size_t block) const { return touched_.empty() || touched_[entry_of_block_[block]] != 0; }
+  // This rank's word on each entry into `bytes`, one an entry; then what all ranks said, one after the other.
+  void SayTouched(const StepInput& input, std::span<uint8_t> bytes) const;
+  void TakeTouched(std::span<const std::span<const uint8_t>> of_ranks, StepReport* report);
+  // Whether block `index` is to be updated.
+  bool touched(size_t index) const { return !options_.skip_untouched || touched_[entry_of_block_[index]] != 0; }
 
   // Puts the norm of the mean gradient into `report` from the square sums of all blocks; not finite if they are not.
   void TakeNorm(const std::vector<double>& block_square_sums, StepReport* report) const;

@@ -1,15 +1,19 @@
 #include "trainer/host_group.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <set>
 
 #include "allreduce/shm_communicator.h"
+#include "base/text.h"
 #include "cluster/handshake.h"
+#include "cluster/thread_budget.h"
 
 namespace dtrain {
 namespace {
@@ -19,25 +23,44 @@ std::string HostIdentity() {
   std::string boot;
   std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
   struct stat processes = {};
-  if (boot.empty() || stat("/proc/self/ns/pid", &processes) != 0) return Cat("process ", getpid(), " of ", HostName());
+  if (boot.empty() || stat("/proc/self/ns/pid", &processes) != 0) return Cat("process-", getpid(), "-of-", HostName());
   return Cat(boot, "/", processes.st_ino);
+}
+
+// The cores this process may run on, as "0,1,5".
+std::string OwnCores() {
+  cpu_set_t set;
+  std::vector<std::string> cores;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return "";
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &set)) cores.push_back(Cat(core));
+  }
+  return Join(cores, ",");
 }
 
 }  // namespace
 
 StatusOr<HostGroup> GatherHosts(JobChannel& channel, Deadline deadline) {
   const std::string mine = HostIdentity();
-  ASSIGN_OR_RETURN(const auto all, channel.AllGather("hosts", Cat(mine, " ", HostName()), deadline));
+  ASSIGN_OR_RETURN(const auto all, channel.AllGather("hosts", Cat(mine, " ", OwnCores(), " ", HostName()), deadline));
   HostGroup group;
   group.local_size = 0;
+  // mpirun and srun may have given each rank cores of its own: those of a host are what all its ranks have together.
+  std::set<std::string> cores;
   for (size_t rank = 0; rank < all.size(); ++rank) {
-    const size_t space = all[rank].rfind(' ');
-    if (space == std::string::npos) return DataLoss("gather the hosts: rank ", rank, " said '", all[rank], "'; expected identity and name");
-    group.host_of.push_back(all[rank].substr(space + 1));
-    if (all[rank].substr(0, space) != mine) continue;
+    const auto words = Split(all[rank], ' ');
+    if (words.size() != 3) return DataLoss("gather the hosts: rank ", rank, " said '", all[rank], "'; expected identity, cores and name");
+    group.host_of.push_back(words[2]);
+    if (words[0] != mine) continue;
     if (static_cast<int>(rank) == channel.rank()) group.local_rank = group.local_size;
     ++group.local_size;
+    for (const std::string& core : Split(words[1], ',')) cores.insert(core);
   }
+  group.cores = static_cast<int>(cores.size());
+  // A control group may allow less time than the cores have.
+  cpu_set_t set;
+  const bool limited = sched_getaffinity(0, sizeof set, &set) == 0 && UsableCores() < CPU_COUNT(&set);
+  if (limited || group.cores < 1) group.cores = UsableCores();
   return group;
 }
 

@@ -11,6 +11,7 @@ struct HostGroup {
   std::vector<std::string> host_of;  // of each rank: its name, for people
   int local_rank = 0;                // of this rank among those of its host
   int local_size = 1;
+  int cores = 1;  // that the ranks of this host may use together
   bool one_host() const { return local_size == static_cast<int>(host_of.size()); }
 };
 

@@ -133,6 +133,11 @@ StatusOr<JobPlan> MakeJobPlan(const Value& config, int ranks, int64_t train_samp
   }
 
   ExchangeOptions& exchange = plan.exchange;
+  if (config.String("strategy.unused", "error") == "skip" && config.String("optim.type", "sgd").starts_with("adam")) {
+    return WithHint(InvalidArgument("strategy.unused: found skip with optim.type ", config.String("optim.type", ""),
+                                    ", whose bias correction counts the updates of all tensors together"),
+                    "set strategy.unused to zeros, or take another optimizer");
+  }
   exchange.skip_untouched = config.String("strategy.unused", "error") == "skip";
   const std::string buffers = config.String("strategy.buffers", "average");
   exchange.buffer_rule = buffers == "first" ? BufferRule::kFirst : buffers == "local" ? BufferRule::kLocal : BufferRule::kAverage;
@@ -157,9 +162,9 @@ StatusOr<JobPlan> MakeJobPlan(const Value& config, int ranks, int64_t train_samp
   return plan;
 }
 
-int ConfiguredThreads(const Value& config, int ranks) {
+int ConfiguredThreads(const Value& config, int cores, int ranks) {
   if (config.At("train.threads").if_int() != nullptr) return static_cast<int>(config.Int("train.threads", 1));
-  return ThreadsPerRank(UsableCores(), ranks, config.Bool("run.reproducible", false));
+  return ThreadsPerRank(cores, ranks, config.Bool("run.reproducible", false));
 }
 
 RetentionPolicy RetentionOf(const Value& config) {

@@ -49,8 +49,8 @@ struct JobPlan {
 // kInvalidArgument (exit code kConfiguration) for what does not fit together; the message names the keys.
 StatusOr<JobPlan> MakeJobPlan(const Value& config, int ranks, int64_t train_samples);
 
-// Computing threads of each of the `ranks` ranks of a host: train.threads, or by the cores where it is auto.
-int ConfiguredThreads(const Value& config, int ranks);
+// Computing threads of each of the `ranks` ranks of a host: train.threads, or by its `cores` where it is auto.
+int ConfiguredThreads(const Value& config, int cores, int ranks);
 RetentionPolicy RetentionOf(const Value& config);
 EarlyStop EarlyStopOf(const Value& config);
 // "adamw, learning rate 0.001, cosine schedule, warm-up 1ep, clipped at norm 1"

@@ -10,8 +10,6 @@
 namespace dtrain {
 namespace {
 
-constexpr int64_t kBlocksAtLeast = 8;  // for a thread: below, starting it costs more than it gains
-
 class LocalExchange final : public GradientExchange {
  public:
   LocalExchange(const ExchangeOptions& options, ParameterStore store, std::vector<Bucket> buckets, LeafShares shares, FlatMemory memory)
@@ -31,6 +29,10 @@ class LocalExchange final : public GradientExchange {
     RETURN_IF_ERROR(core_.CheckFinish(step, input));
     PhaseTimer timer;
     StepReport report{.weight = input.weight, .loss_sum = input.loss_sum, .finite = input.finite};
+    touched_.resize(core_.layout().entries.size());
+    core_.SayTouched(input, touched_);
+    const std::span<const uint8_t> touched = touched_;
+    core_.TakeTouched({&touched, 1}, &report);
     if (report.finite && core_.needs_norm()) {
       ForBlocks(input,
                 [this](size_t block, ElementRange, std::span<const float> gradients) { block_sums_[block] = BlockSquareSum(gradients); });
@@ -40,7 +42,6 @@ class LocalExchange final : public GradientExchange {
     report.applied = report.finite && report.weight > 0;
     if (report.applied) {
       const UpdateScalars scalars = core_.Scalars(report);
-      if (core_.options().skip_untouched) core_.TakeTouched({input.touched.begin(), input.touched.end()});
       if (core_.options().apply == ApplyBy::kExchange) {
         ForBlocks(input, [&](size_t index, ElementRange range, std::span<const float> gradients) {
           if (core_.touched(index)) core_.store().Apply(scalars, range, gradients);
@@ -72,11 +73,8 @@ class LocalExchange final : public GradientExchange {
   // gradients are zero and its parameters are never read.
   template <typename Visit>
   void ForBlocks(const StepInput& input, const Visit& visit) const {
-    const auto& blocks = core_.layout().blocks;
-    core_.options().parallel_for(static_cast<int64_t>(blocks.size()), kBlocksAtLeast, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        visit(i, blocks[i], std::span(core_.gradient_of_block(i, input), blocks[i].size()));
-      }
+    core_.ForBlocks(0, core_.layout().blocks.size(), [&](size_t index, ElementRange range) {
+      visit(index, range, std::span(core_.gradient_of_block(index, input), range.size()));
     });
   }
 
@@ -84,6 +82,7 @@ class LocalExchange final : public GradientExchange {
   ExchangeCore core_;
   LeafShares shares_;  // all leaves are of one rank
   std::vector<double> block_sums_;
+  std::vector<uint8_t> touched_;
 };
 
 }  // namespace

@@ -4,11 +4,12 @@
 #include <cstring>
 
 #include "base/crc32c.h"
+#include "cluster/messages.h"
 
 namespace dtrain {
 namespace {
 
-constexpr size_t kTensorsAtOnce = 8192;  // checksums in one message of the control plane
+constexpr size_t kTensorsAtOnceMax = 8192;  // checksums in one message of the control plane
 
 }  // namespace
 
@@ -27,8 +28,9 @@ Status CompareReplicas(JobChannel& channel, const HostGroup& hosts, const FlatLa
   // Every rank knows that somebody differs: now tensor by tensor.
   std::vector<std::string> differences;
   std::vector<bool> named(all.size());
-  for (size_t begin = 0; begin < sums.size(); begin += kTensorsAtOnce) {
-    const auto part = std::span<const uint32_t>(sums).subspan(begin, std::min(kTensorsAtOnce, sums.size() - begin));
+  const size_t at_once = std::min(kTensorsAtOnceMax, kGatheredBytesMax / all.size() / sizeof(uint32_t));
+  for (size_t begin = 0; begin < sums.size(); begin += at_once) {
+    const auto part = std::span<const uint32_t>(sums).subspan(begin, std::min(at_once, sums.size() - begin));
     ASSIGN_OR_RETURN(const auto parts, channel.AllGather(Cat("replicas ", step, " from ", begin), text_of(part), deadline));
     for (size_t rank = 1; rank < parts.size(); ++rank) {
       for (size_t i = 0; i < part.size() && !named[rank]; ++i) {

@@ -17,7 +17,6 @@ namespace dtrain {
 namespace {
 
 constexpr int kRanksMax = 1024;
-constexpr int64_t kBlocksAtLeast = 8;  // for a thread
 
 // What a rank tells the others about its part of a step. All ranks run the same build (preflight compares it).
 struct StepHeader {
@@ -147,7 +146,6 @@ class RingExchange final : public GradientExchange {
     StepReport report{.ranks = communicator_->size(), .bytes = moved};
     RETURN_IF_ERROR(ExchangeHeaders(step, input, deadline, &report));  // phase 2: and everywhere
     RETURN_IF_ERROR(SumBuffers(deadline));
-    if (core_.options().skip_untouched) RETURN_IF_ERROR(ExchangeTouched(input.touched, deadline));
     report.wait_s = timer.Lap();
     if (report.finite && core_.needs_norm()) {
       ForBlocks([this](size_t index, ElementRange block) { block_sums_[index] = BlockSquareSum(Sums(block)); });
@@ -179,10 +177,7 @@ class RingExchange final : public GradientExchange {
 
   template <typename Visit>
   void ForBlocks(const Visit& visit) const {
-    const auto& blocks = core_.layout().blocks;
-    core_.options().parallel_for(static_cast<int64_t>(blocks.size()), kBlocksAtLeast, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) visit(i, blocks[i]);
-    });
+    core_.ForBlocks(0, core_.layout().blocks.size(), visit);
   }
 
   // Nearly equal shares by number of blocks, in order of ranks.
@@ -242,8 +237,19 @@ class RingExchange final : public GradientExchange {
     const Decisions decisions = communicator_->rank() == 0 ? core_.options().decide() : Decisions{};
     const StepHeader mine{
         step, input.weight, input.loss_sum, decisions.factor, decisions.save, decisions.stop, decisions.finish, input.finite, {}};
-    std::vector<StepHeader> headers(communicator_->size());
-    RETURN_IF_ERROR(communicator_->AllGather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(headers)), deadline));
+    // The header and a byte an entry: whether it got a gradient here.
+    const size_t ranks = communicator_->size(), part = sizeof(StepHeader) + core_.layout().entries.size();
+    std::vector<std::byte> said(part), all(part * ranks);
+    std::memcpy(said.data(), &mine, sizeof mine);
+    core_.SayTouched(input, {reinterpret_cast<uint8_t*>(said.data() + sizeof mine), part - sizeof mine});
+    RETURN_IF_ERROR(communicator_->AllGather(said, all, deadline));
+    std::vector<StepHeader> headers(ranks);
+    std::vector<std::span<const uint8_t>> touched;
+    for (size_t rank = 0; rank < ranks; ++rank) {
+      std::memcpy(&headers[rank], all.data() + rank * part, sizeof(StepHeader));
+      touched.emplace_back(reinterpret_cast<const uint8_t*>(all.data() + rank * part + sizeof(StepHeader)), part - sizeof(StepHeader));
+    }
+    core_.TakeTouched(touched, report);
     std::vector<double> weights, losses;
     for (size_t rank = 0; rank < headers.size(); ++rank) {
       if (headers[rank].step != step) {
@@ -266,14 +272,6 @@ class RingExchange final : public GradientExchange {
     if (mine.empty()) return OkStatus();
     received_.resize(mine.size() * communicator_->size());
     return communicator_->AllGather(std::as_bytes(mine), std::as_writable_bytes(std::span(received_)), deadline);
-  }
-
-  Status ExchangeTouched(std::span<const uint8_t> mine, Deadline deadline) {
-    std::vector<uint8_t> all(mine.size() * communicator_->size()), any(mine.size());
-    RETURN_IF_ERROR(communicator_->AllGather(std::as_bytes(mine), std::as_writable_bytes(std::span(all)), deadline));
-    for (size_t i = 0; i < all.size(); ++i) any[i % any.size()] |= all[i];
-    core_.TakeTouched(std::move(any));
-    return OkStatus();
   }
 
   void Apply(const UpdateScalars& scalars) {

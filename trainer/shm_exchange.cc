@@ -45,8 +45,6 @@ std::span<float> Floats(std::span<std::byte> region, int64_t offset, int64_t cou
   return {reinterpret_cast<float*>(region.data()) + offset, static_cast<size_t>(count)};
 }
 
-constexpr int64_t kBlocksAtLeast = 8;  // for a thread
-
 class ShmExchange final : public GradientExchange {
  public:
   ShmExchange(const ExchangeOptions& options, std::unique_ptr<ShmCommunicator> communicator, const SegmentLayout& where,
@@ -85,7 +83,7 @@ class ShmExchange final : public GradientExchange {
     PhaseTimer timer;
     StepHeader& mine = *headers_[communicator_->rank()];
     mine = {step, input.weight, input.loss_sum, communicator_->rank() == 0 ? core_.options().decide() : Decisions{}, input.finite};
-    if (core_.options().skip_untouched) std::ranges::copy(input.touched, touched_[communicator_->rank()].begin());
+    core_.SayTouched(input, touched_[communicator_->rank()]);
     RETURN_IF_ERROR(Wait("wait_for_gradients", step, deadline));  // phase 1: every gradient is complete
     StepReport report{.ranks = communicator_->size(),
                       .bytes = static_cast<int64_t>(slice_.size() * sizeof(float)) * (communicator_->size() + 1)};
@@ -155,11 +153,7 @@ class ShmExchange final : public GradientExchange {
     report->weight = TreeSum(shares_.sum_over_ranks, weights);
     report->loss_sum = TreeSum(shares_.sum_over_ranks, losses);
     core_.Take(headers_[0]->decisions);
-    if (core_.options().skip_untouched) {
-      std::vector<uint8_t> any(where_.entries);
-      for (const auto& of_rank : touched_) std::ranges::transform(any, of_rank, any.begin(), std::bit_or<uint8_t>());
-      core_.TakeTouched(std::move(any));
-    }
+    core_.TakeTouched(std::vector<std::span<const uint8_t>>(touched_.begin(), touched_.end()), report);
     return OkStatus();
   }
 
@@ -179,10 +173,8 @@ class ShmExchange final : public GradientExchange {
     const auto index_of = [&](int64_t element) {
       return std::ranges::lower_bound(blocks, element, {}, &ElementRange::begin) - blocks.begin();
     };
-    const int64_t first = index_of(slice_.begin), last = index_of(slice_.end);
-    core_.options().parallel_for(last - first, kBlocksAtLeast, [&](int64_t begin, int64_t end) {
-      for (int64_t i = first + begin; i < first + end; ++i) visit(i, blocks[i]);
-    });
+    const size_t first = index_of(slice_.begin), last = index_of(slice_.end);
+    core_.ForBlocks(first, last, visit);
   }
 
   void SumSlice(const StepInput& input, bool with_norm) {

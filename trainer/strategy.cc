@@ -1,5 +1,6 @@
 #include "trainer/strategy.h"
 
+#include "allreduce/host_memory.h"
 #include "allreduce/link_communicator.h"
 #include "allreduce/shm_communicator.h"
 #include "cluster/file_descriptor.h"
@@ -10,7 +11,9 @@
 namespace dtrain {
 namespace {
 
-Status Vain(Status status, const std::string& hint) { return WithExitCode(WithHint(std::move(status), hint), ExitCode::kConfiguration); }
+constexpr int kShmRanksMax = 64;
+
+Status Vain(const Status& status, const std::string& hint) { return WithExitCode(WithHint(status, hint), ExitCode::kConfiguration); }
 
 class Maker {
  public:
@@ -36,7 +39,8 @@ class Maker {
     FileDescriptor own;
     std::string why_not = hosts_.one_host() ? "" : "the ranks are on several hosts";
     int segment_fd = job_.segment_fd;
-    if (segment_fd < 0 && hosts_.one_host()) {
+    if (ranks() > kShmRanksMax) why_not = Cat("shared memory serves at most ", kShmRanksMax, " ranks");
+    if (segment_fd < 0 && why_not.empty()) {
       ASSIGN_OR_RETURN(segment_fd, ShareSegment(channel_, &why_not, deadline_));
       own = FileDescriptor(segment_fd);
     }
@@ -64,6 +68,7 @@ class Maker {
   }
 
   StatusOr<ChosenExchange> OverLinks() {
+    KeepFreedMemory();  // messages come and go by the megabyte
     ASSIGN_OR_RETURN(auto links, channel_.ConnectPeers(job_.config.String("strategy.interface", ""), deadline_));
     LinkOptions options;
     options.group.rank = channel_.rank();

@@ -9,9 +9,8 @@
 namespace dtrain {
 namespace {
 
-constexpr int kClockRounds = 9;                          // the median of so many comparisons
-constexpr size_t kPartBytes = kGatherPartBytesMax - 16;  // of a rank's spans in one gather
-constexpr size_t kTextBytesMax = 64 << 20;               // of a rank's spans in all
+constexpr int kClockRounds = 9;             // the median of so many comparisons
+constexpr size_t kTextBytesMax = 64 << 20;  // of a rank's spans in all
 constexpr std::array<const char*, 2> kThreadNames = {"compute", "exchange"};
 
 double Microseconds(TimePoint time) { return static_cast<double>(time.time_since_epoch().count()) / 1000; }
@@ -29,9 +28,10 @@ std::string Encode(const std::vector<TraceSpan>& spans) {
 // Texts of any length by gathers of limited size.
 StatusOr<std::vector<std::string>> GatherLong(JobChannel& channel, const std::string& mine, Deadline deadline) {
   std::vector<std::string> whole(static_cast<size_t>(channel.world_size()));
-  for (size_t begin = 0;; begin += kPartBytes) {
+  const size_t part_bytes = std::min(kGatherPartBytesMax, kGatheredBytesMax / whole.size()) - 16;
+  for (size_t begin = 0;; begin += part_bytes) {
     // The first character says whether more comes.
-    const std::string part = begin < mine.size() ? mine.substr(begin, kPartBytes) : "";
+    const std::string part = begin < mine.size() ? mine.substr(begin, part_bytes) : "";
     const bool more = begin + part.size() < mine.size();
     ASSIGN_OR_RETURN(const auto parts, channel.AllGather("timeline", (more ? "+" : ".") + part, deadline));
     bool again = false;

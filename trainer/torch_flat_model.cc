@@ -151,6 +151,10 @@ void FlatModel::StartStep() {
 
 void FlatModel::StartLeaf() {
   TakeBuffers();
+  TakeIntegersBack();
+}
+
+void FlatModel::TakeIntegersBack() {
   size_t kept = 0;
   const torch::NoGradGuard no_grad;
   for (Named& named : others_) {

@@ -32,6 +32,7 @@ class FlatModel {
   void StartStep();
   void StartLeaf();
   std::span<const float> leaf_buffers() const { return live_buffers_; }  // what the leaf made of them
+  void TakeIntegersBack();  // after a step that was not applied: integer buffers are those of its start
   // Once a step, after Finish, and before evaluation: the buffers of the module are those of the exchange.
   void TakeBuffers();
 

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <filesystem>
 #include <optional>
+#include <thread>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -30,6 +31,7 @@
 #include "trainer/timeline.h"
 #include "trainer/torch_flat_model.h"
 #include "trainer/torch_gradient_collector.h"
+#include "trainer/torch_parallel.h"
 #include "trainer/torch_session.h"
 #include "trainer/version.h"
 
@@ -39,8 +41,9 @@ namespace {
 constexpr Duration kSetUpLimit = std::chrono::minutes(10);  // the slowest rank may read its data from a slow disk
 constexpr Duration kSaveLimit = std::chrono::minutes(30);
 constexpr double kProgressSeconds = 0.2;
-constexpr Step kWarmUpSteps = 20;   // left out of samples_per_s
-constexpr Step kAdviceSteps = 100;  // behind them, that advice looks at
+constexpr Step kWarmUpSteps = 20;                                    // left out of samples_per_s
+constexpr Step kAdviceSteps = 100;                                   // behind them, that advice looks at
+constexpr Duration kCausePatience = std::chrono::milliseconds(500);  // for the coordinator to say why a peer ended
 constexpr int kRollBacksMax = 5;
 constexpr int64_t kSkipsInARowMax = 100;
 
@@ -76,7 +79,7 @@ class Training {
 
   Status SetUp() {
     ASSIGN_OR_RETURN(hosts_, GatherHosts(channel_, Deadline::In(kSetUpLimit)));
-    threads_ = ConfiguredThreads(config_, hosts_.local_size);
+    threads_ = ConfiguredThreads(config_, hosts_.cores, hosts_.local_size);
     ASSIGN_OR_RETURN(Session session, OpenSession(config_, threads_));
     session_.emplace(std::move(session));
     ASSIGN_OR_RETURN(FlatModel flat, FlatModel::Make(session_->model));
@@ -87,7 +90,8 @@ class Training {
     plan_.exchange.decide = [this] { return Decide(); };
     plan_.exchange.trace = &trace_;
     early_stop_ = EarlyStopOf(config_);
-    plan_.exchange.parallel_for = [](int64_t count, int64_t grain, const auto& body) { at::parallel_for(0, count, grain, body); };
+    plan_.exchange.threads = threads_;
+    plan_.exchange.parallel_for = TorchParallelFor();
     // The tree over the leaves needs sums beside the gradients; a plain sum is taken by autograd itself.
     plan_.exchange.place = plan_.reproducible ? GradientPlace::kFlat : GradientPlace::kInPlace;
     ASSIGN_OR_RETURN(ChosenExchange chosen, MakeExchange(job_, plan_.exchange, channel_, hosts_, flat_->layout(), flat_->buffer_layout(),
@@ -117,7 +121,8 @@ class Training {
       const std::string who = Cat("rank ", rank, " on ", hosts_.host_of[rank], ": ");
       if (const std::string config = other.String("config", ""); !config.empty()) differences.push_back(Cat(who, config));
       for (const auto& [name, value] : *first.if_map()) {
-        if (name == "config" || other.At(name) == value) continue;
+        const bool speed_only = !plan_.reproducible && (name == "threads" || name == "cpu_capability");
+        if (name == "config" || speed_only || other.At(name) == value) continue;
         differences.push_back(Cat(who, name, " is ", other.At(name).ToJson(), ", on rank 0 ", value.ToJson()));
       }
     }
@@ -145,6 +150,7 @@ class Training {
     }
     const Status loaded = exchange_->Load(state);
     if (!loaded.ok()) return WithExitCode(Annotate(loaded, resumed_from_ ? "resume" : "start"), ExitCodeOf(loaded, ExitCode::kSetUp));
+    RETURN_IF_ERROR(CompareStarts(state));
     flat_->Bind(exchange_->flat());
     collector_.emplace(exchange_->flat(), exchange_->buckets(), flat_->trainable(),
                        CollectorOptions{.overlap = config_.Bool("strategy.overlap", true), .on_ready = [this](BucketId bucket) {
@@ -152,6 +158,24 @@ class Training {
                                         }});
     first_step_ = state.step;
     return OkStatus();
+  }
+
+  // Every rank has read files of its own host: do they hold the same?
+  Status CompareStarts(const ExchangeState& state) {
+    std::vector<HostTensor> others = flat_->OtherTensors();
+    const std::string mine =
+        Cat("step ", state.step, ", ", state.updates, " updates, factor ", state.factor, ", model ", ParameterHash(state.model),
+            ", optimizer ", ParameterHash(state.optimizer), ", rest ", ParameterHash(others));
+    ASSIGN_OR_RETURN(const auto all, channel_.AllGather("start", mine, Deadline::In(kSetUpLimit)));
+    std::vector<std::string> differences;
+    for (size_t rank = 1; rank < all.size(); ++rank) {
+      if (all[rank] != all[0])
+        differences.push_back(Cat("rank ", rank, " on ", hosts_.host_of[rank], ": ", all[rank], "\n    rank 0: ", all[0]));
+    }
+    if (differences.empty()) return OkStatus();
+    return WithExitCode(WithHint(FailedPrecondition("compare what the ranks start from: it is not the same\n  ", Join(differences, "\n  ")),
+                                 "ranks read checkpoints and --init-from on their own host: share the run directory and that file"),
+                        ExitCode::kSetUp);
   }
 
   // Rank 0 chooses, so that all ranks go on from the same checkpoint even where a damaged one is passed over.
@@ -171,7 +195,11 @@ class Training {
     const auto step = ParseInt(all[0]);
     if (!step) return Internal("resume: rank 0 chose '", all[0], "'; expected the step of a checkpoint");
     auto same = store_.Load(*step);
-    if (!same.ok()) return WithExitCode(same.status(), ExitCode::kSetUp);
+    if (!same.ok()) {
+      return WithExitCode(WithHint(Annotate(same.status(), Cat("rank ", channel_.rank(), " on ", hosts_.host_of[channel_.rank()])),
+                                   "every rank reads rank 0's checkpoints: the hosts must share the run directory (run.dir)"),
+                          ExitCode::kSetUp);
+    }
     return std::optional<Checkpoint>(*std::move(same));
   }
 
@@ -242,7 +270,7 @@ class Training {
     event.Set("torch", TORCH_VERSION);
     event.Set("ranks", channel_.world_size());
     event.Set("threads", threads_);
-    event.Set("cores", UsableCores());
+    event.Set("cores", hosts_.cores);
     event.Set("device", "cpu");
     event.Set("reproducible", plan_.reproducible);
     event.Set("strategy", strategy_);
@@ -291,7 +319,7 @@ class Training {
     const Requests requests = channel_.requests();
     decisions.stop = requests.stop;
     decisions.save = requests.stop || requests.saves > saves_done_;
-    saves_done_ = std::max<int64_t>(saves_done_, requests.saves);
+    saves_asked_ = requests.saves;
     const double now_s = ElapsedSeconds();
     for (const Interval& interval : plan_.save) {
       if (interval.seconds && now_s - saved_at_s_ >= *interval.seconds) decisions.save = true;
@@ -333,20 +361,30 @@ class Training {
       learning_rate_ = assignment.learning_rate;
       clock_->Lap(Phase::kOther);
       const Decisions& decisions = assignment.decisions;
-      if (decisions.save) RETURN_IF_ERROR(Save());
+      if (decisions.save) {
+        saves_done_ = saves_asked_;  // here and not when it is decided: a roll back in between forgets the decision
+        RETURN_IF_ERROR(Save());
+      }
       if (decisions.stop) return Stopped();
       if (decisions.finish) break;
       if (writer_) RETURN_IF_ERROR(SaveFailure(writer_->Poll()));
       StepInput input;
       RETURN_IF_ERROR(ComputeLeaves(assignment, &input));
-      RETURN_IF_ERROR(offered_);
-      for (const BucketId bucket : collector_->RemainingBuckets()) RETURN_IF_ERROR(exchange_->Offer(step_, bucket));
+      for (const BucketId bucket : collector_->RemainingBuckets()) {
+        if (offered_.ok()) offered_ = exchange_->Offer(step_, bucket);
+      }
+      if (!offered_.ok()) return CauseOf(offered_);
       channel_.SetWaiting(true);
-      ASSIGN_OR_RETURN(const StepReport report, exchange_->Finish(step_, input, StepDeadline()));
+      const auto finished = exchange_->Finish(step_, input, StepDeadline());
+      if (!finished.ok()) return CauseOf(finished.status());
+      const StepReport& report = *finished;
+      RETURN_IF_ERROR(CheckUnused(report));
       channel_.SetWaiting(false);
       clock_->Lap(Phase::kExchange);
       clock_->Move(Phase::kExchange, Phase::kOptimizer, report.apply_s);
       samples_ += plan_.batch.global;
+      flat_->TakeBuffers();
+      if (!report.applied) flat_->TakeIntegersBack();
       if (!report.finite) {
         bool again = false;
         RETURN_IF_ERROR(NotFinite(report, &again));
@@ -356,7 +394,6 @@ class Training {
         }
       } else {
         skips_in_a_row_ = 0;
-        flat_->TakeBuffers();
         TakeProgress(report);
       }
       ++step_;
@@ -382,10 +419,9 @@ class Training {
     const double exchange_s = clock_->seconds(Phase::kExchange) - warm_exchange_s_;
     const double compute_s = clock_->seconds(Phase::kForwardBackward) - warm_compute_s_;
     if (channel_.world_size() == 1 || exchange_s <= compute_s) return;
-    const std::string setting =
-        hosts_.local_size > UsableCores()
-            ? Cat("there are ", hosts_.local_size, " ranks on ", UsableCores(), " cores: fewer ranks (-n) help most")
-            : Cat("a larger data.batch.global makes the exchange rarer and helps most");
+    const std::string setting = hosts_.local_size > hosts_.cores
+                                    ? Cat("there are ", hosts_.local_size, " ranks on ", hosts_.cores, " cores: fewer ranks (-n) help most")
+                                    : Cat("a larger data.batch.global makes the exchange rarer and helps most");
     ReportText("note", Cat("the exchange outweighs the computing (", Fixed(1000 * exchange_s / kAdviceSteps, 2), " ms a step against ",
                            Fixed(1000 * compute_s / kAdviceSteps, 2), " ms): ", setting, "; log.trace and dtrain why say more"));
   }
@@ -395,20 +431,24 @@ class Training {
     clock_->SetStep(step_);
     if (!plan_.trace) return OkStatus();
     const bool inside = step_ >= plan_.trace->first && step_ < plan_.trace->second;
-    if (trace_.on() && !inside) return WriteTimeline();
-    if (inside && !traced_) trace_.Start();
+    if (trace_.on() && (!inside || step_ != traced_.second + 1)) return WriteTimeline();  // behind its end, or rolled back
+    if (inside && !trace_.on() && traced_.first < 0) {
+      trace_.Start();
+      traced_.first = step_;
+    }
+    if (trace_.on()) traced_.second = step_;
     return OkStatus();
   }
 
   Status WriteTimeline() {
     trace_.Stop();
-    traced_ = true;
+    if (trace_.dropped() > 0) Log(LogLevel::kWarning, Cat("the timeline lacks ", trace_.dropped(), " spans: too many in its steps"));
     clock_->Lap(Phase::kOther);
     ASSIGN_OR_RETURN(const Value timeline, GatherTimeline(channel_, hosts_, trace_.Take(), StepDeadline()));
     if (channel_.rank() == 0) {
       const std::string path = RunDirectory(job_.run_directory).trace();
       const Status written = ReplaceFile(PosixStorage(), path, timeline.ToJson() + "\n");
-      ReportText(written.ok() ? "note" : "warning", written.ok() ? Cat("timeline of steps ", plan_.trace->first, " to ", step_ - 1, ": ",
+      ReportText(written.ok() ? "note" : "warning", written.ok() ? Cat("timeline of steps ", traced_.first, " to ", traced_.second, ": ",
                                                                        path, "; dtrain why says what it means")
                                                                  : Message(written));
     }
@@ -453,7 +493,6 @@ class Training {
       input->loss_sum = loss_sum.total();
       input->weight = weight_sum.total();
     }
-    RETURN_IF_ERROR(CheckUnused());
     input->touched = collector_->touched();
     input->gradients_of = collector_->gradients_of();
     // The first steps held all gradients at once: else the heap keeps what they took for the whole run.
@@ -462,16 +501,24 @@ class Training {
     return OkStatus();
   }
 
-  Status CheckUnused() const {
-    if (config_.String("strategy.unused", "error") != "error") return OkStatus();
-    const auto touched = collector_->touched();
-    if (std::ranges::find(touched, 0) == touched.end()) return OkStatus();
-    const auto unused = collector_->WithoutGradient();
+  // Of all ranks: a tensor that only some of them need in a step is in use.
+  Status CheckUnused(const StepReport& report) const {
+    if (report.untouched.empty() || config_.String("strategy.unused", "error") != "error") return OkStatus();
+    std::vector<std::string> unused;
+    for (const int32_t entry : report.untouched) unused.push_back(flat_->layout().entries[entry].info.name);
     return WithExitCode(
         WithHint(FailedPrecondition("step ", step_, ": ", unused.size(), unused.size() == 1 ? " parameter" : " parameters",
                                     " got no gradient: ", Join(unused, ", ")),
                  "the model does not use it in forward; freeze it (requires_grad false), or set strategy.unused to skip or zeros"),
         ExitCode::kConfiguration);
+  }
+
+  // Why the exchange failed: a peer may have felt the end of a rank before the coordinator told its cause.
+  Status CauseOf(const Status& status) const {
+    if (status.code() != StatusCode::kUnavailable) return status;
+    const Deadline patience = Deadline::In(kCausePatience);
+    while (channel_.Health().ok() && !patience.Passed()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return channel_.Health().ok() ? status : channel_.Health();
   }
 
   // A step whose loss or gradient is not finite was not applied. `again`: step_ was set back and the loop goes on there.
@@ -505,7 +552,9 @@ class Training {
           ExitCode::kDiverged);
     }
     ExchangeState state;
+    const double before_s = elapsed_before_s_;  // the time that was lost has passed all the same
     RETURN_IF_ERROR(TakeCheckpoint(std::move(*checkpoint), &state));
+    elapsed_before_s_ = before_s;
     state.factor = factor_ = factor / 2;
     RETURN_IF_ERROR(exchange_->Load(state));
     flat_->TakeBuffers();
@@ -715,7 +764,7 @@ class Training {
   std::optional<FlatModel> flat_;
   JobPlan plan_;
   Trace trace_;
-  bool traced_ = false;
+  std::pair<Step, Step> traced_ = {-1, -1};  // first and last step
   std::unique_ptr<GradientExchange> exchange_;
   std::string strategy_;  // in words
   std::optional<Sampler> sampler_;
@@ -729,7 +778,7 @@ class Training {
   Step first_step_ = 0, step_ = 0;
   std::optional<Step> resumed_from_;
   Step saved_step_ = -1, evaluated_step_ = -1;
-  int64_t samples_ = 0, saves_done_ = 0, skips_in_a_row_ = 0;
+  int64_t samples_ = 0, saves_asked_ = 0, saves_done_ = 0, skips_in_a_row_ = 0;
   int roll_backs_ = 0;
   double factor_ = 1, learning_rate_ = 0;
   Value metrics_ = Value::Map();

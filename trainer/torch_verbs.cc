@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <functional>
 
+#include "cluster/thread_budget.h"
 #include "datasets/loader.h"
 #include "trainer/cli/cli.h"
 #include "trainer/job_plan.h"
@@ -33,7 +34,7 @@ StatusOr<LoadedRun> LoadRun(const Arguments& arguments, const VerbSpec& spec) {
   if (!config.ok()) return WithExitCode(config.status(), ExitCode::kConfiguration);
   ASSIGN_OR_RETURN(const std::string path, CheckpointOf(run, arguments.Get("checkpoint")));
   ASSIGN_OR_RETURN(auto tensors, LoadInitialTensors(PosixStorage(), path, {}));
-  ASSIGN_OR_RETURN(Session session, OpenSession(config->values, ConfiguredThreads(config->values, 1)));
+  ASSIGN_OR_RETURN(Session session, OpenSession(config->values, ConfiguredThreads(config->values, UsableCores(), 1)));
   const Status loaded = LoadModelTensors(*session.model, tensors);
   if (!loaded.ok()) return WithExitCode(Annotate(loaded, path), ExitCode::kSetUp);
   session.model->eval();

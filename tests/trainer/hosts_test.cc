@@ -128,6 +128,49 @@ TEST_F(Hosts, MpirunNeedsNoOtherFlag) {
   EXPECT_THAT(twice.err + twice.out, HasSubstr("expected no -n"));
 }
 
+// mpirun kills what still runs soon after a rank has ended with another code than 0: the ranks end together.
+TEST_F(Hosts, AStopUnderMpirunSavesEverything) {
+  if (!DTRAIN_HAS_MPI) GTEST_SKIP() << "no MPI: this was built without it";
+  auto words = Words("mpi", {"train.duration=10000ep"});
+  words.insert(words.begin(), {"--allow-run-as-root", "--oversubscribe", "-n", "2", DTRAIN_PROGRAM});
+  const pid_t pid = Start(words, DTRAIN_MPIRUN, "m");
+  ASSERT_TRUE(WaitForCheckpoint("mpi", 51));
+  EXPECT_EQ(Run({"stop", "mpi"}).code, 0);
+  const Outcome stopped = Wait(pid, "m");
+  EXPECT_EQ(stopped.code, 75) << stopped.out << stopped.err;
+  EXPECT_EQ(Result("mpi")["status"], "stopped");
+  EXPECT_EQ(Result("mpi")["exit_code"], 75);
+  EXPECT_TRUE(fs::exists(folder_ / "runs/mpi/checkpoints" / fs::path(Result("mpi")["checkpoints"]["last"].get<std::string>()).filename()));
+}
+
+// On hosts that share no disk a file of one name may hold two things: here the ranks run in two folders.
+TEST_F(Hosts, RanksThatStartFromOtherFilesAreNamed) {
+  fs::create_directories(folder_ / "b");
+  const auto make = [&](const std::string& seed, const std::string& file) {
+    const auto words =
+        Words("seed" + seed, {"train.duration=10st", "optim.schedule.type=constant", "optim.schedule.warmup=0st", "run.seed=" + seed});
+    ASSERT_EQ(Run(words).code, 0);
+    ASSERT_EQ(Run({"export", "seed" + seed, "--output", file}).code, 0);
+  };
+  make("1", "start.safetensors");
+  make("2", "b/start.safetensors");
+  for (const bool same : {false, true}) {
+    if (same) fs::copy_file(folder_ / "start.safetensors", folder_ / "b/start.safetensors", fs::copy_options::overwrite_existing);
+    std::vector<pid_t> pids;
+    for (int rank = 0; rank < 2; ++rank) {
+      auto words = Words("a", {"strategy.backend=tcp", "--init-from", "start.safetensors", "--fresh", "--rendezvous",
+                               "127.0.0.1:" + std::to_string(Port()), "--rank", std::to_string(rank), "--world", "2"});
+      words.insert(words.begin(), {"-C", rank == 0 ? "." : "b", "DTRAIN_TOKEN=0123456789abcdef0123456789abcdef", DTRAIN_PROGRAM});
+      pids.push_back(Start(words, "/usr/bin/env", "r" + std::to_string(rank)));
+    }
+    for (int rank = 0; rank < 2; ++rank) {
+      const Outcome outcome = WaitRank(pids[rank], rank);
+      EXPECT_EQ(outcome.code, same ? 0 : 4) << outcome.out << outcome.err;
+      EXPECT_EQ((outcome.out + outcome.err).find("what the ranks start from") == std::string::npos, same);
+    }
+  }
+}
+
 // As srun does, by the variables that it documents.
 TEST_F(Hosts, SrunIsTakenByItsVariables) {
   const std::string expected = Hash("whole", 1, {"train.duration=3ep"});

@@ -62,7 +62,7 @@ std::string RunDirectoryOf(const Config& config) { return Cat(config.values.Stri
 RunSession::RunSession(RunDirectory directory, DirectoryLock lock, bool json)
     : directory_(std::move(directory)), lock_(std::move(lock)), json_(json) {}
 
-StatusOr<std::unique_ptr<RunSession>> RunSession::Open(const Arguments& arguments, const Config& config, int ranks) {
+StatusOr<std::unique_ptr<RunSession>> RunSession::Open(const Arguments& arguments, const Config& config, std::optional<int> ranks) {
   const RunDirectory directory(RunDirectoryOf(config));
   RETURN_IF_ERROR(PosixStorage().CreateDirectories(directory.path()));
   auto lock = DirectoryLock::Acquire(directory.path());
@@ -91,7 +91,8 @@ StatusOr<std::unique_ptr<RunSession>> RunSession::Open(const Arguments& argument
       if (arguments.json()) {
         Print(result.ToJson() + "\n");
       } else if (!arguments.quiet()) {
-        Print(Cat(directory.path(), " is finished already.\n", EndSummary(result, {directory.path(), arguments.words()[0], ranks}, {})));
+        Print(Cat(directory.path(), " is finished already.\n",
+                  EndSummary(result, {directory.path(), arguments.words()[0], ranks.value_or(1)}, {})));
       }
       return std::unique_ptr<RunSession>();
     }
@@ -100,7 +101,7 @@ StatusOr<std::unique_ptr<RunSession>> RunSession::Open(const Arguments& argument
     std::vector<std::string> words = {"dtrain", "train"};
     words.insert(words.end(), arguments.words().begin(), arguments.words().end());
     words.insert(words.end(), arguments.overrides().begin(), arguments.overrides().end());
-    if (!arguments.Has("rendezvous")) words.insert(words.end(), {"-n", Cat(ranks)});
+    if (ranks) words.insert(words.end(), {"-n", Cat(*ranks)});
     return words;
   }();
   RETURN_IF_ERROR(directory.Create(PosixStorage(), config.source_text, ToYaml(config, false),
@@ -112,7 +113,7 @@ StatusOr<std::unique_ptr<RunSession>> RunSession::Open(const Arguments& argument
   record.jsonl = config.values.Bool("log.jsonl", true);
   record.tensorboard = config.values.Bool("log.tensorboard", true);
   record.config = arguments.words()[0];
-  record.ranks = ranks;
+  record.ranks = ranks.value_or(1);
   record.width = [] { return TerminalWidth(STDOUT_FILENO); };
   std::unique_ptr<RunSession> session(new RunSession(directory, *std::move(lock), arguments.json()));
   session->recorder_ = std::make_unique<Recorder>(std::move(record), PosixStorage(), SystemClock(),

@@ -2,6 +2,7 @@
 // finished already, and what people see of it while it runs.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cluster/job.h"
@@ -16,8 +17,9 @@ namespace dtrain {
 class RunSession {
  public:
   // Null if the run is finished already and the configuration would not prolong it: its result was printed. Everything that
-  // cannot go on is an error with its exit code, and then nothing was changed. `arguments` are those of `train`.
-  static StatusOr<std::unique_ptr<RunSession>> Open(const Arguments& arguments, const Config& config, int ranks);
+  // cannot go on is an error with its exit code, and then nothing was changed. `arguments` are those of `train`; `ranks` is what -n
+  // starts here, nothing if others start the ranks.
+  static StatusOr<std::unique_ptr<RunSession>> Open(const Arguments& arguments, const Config& config, std::optional<int> ranks);
 
   const RunDirectory& directory() const { return directory_; }
   // What the job is to tell this session.

@@ -11,6 +11,7 @@
 #include "cluster/launcher_environment.h"
 #include "cluster/rendezvous.h"
 #include "cluster/tcp_transport.h"
+#include "cluster/thread_budget.h"
 #include "trainer/checkpoint/json_value.h"
 #include "trainer/cli/cli.h"
 #include "trainer/cli/run_session.h"
@@ -97,7 +98,7 @@ struct Hosting {
 StatusOr<std::unique_ptr<Hosting>> Host(const Arguments& arguments, const Config& config, const Rendezvous& rendezvous) {
   auto hosting = std::make_unique<Hosting>();
   ASSIGN_OR_RETURN(hosting->job, JobOf(arguments, config));
-  ASSIGN_OR_RETURN(hosting->session, RunSession::Open(arguments, config, rendezvous.world_size));
+  ASSIGN_OR_RETURN(hosting->session, RunSession::Open(arguments, config, std::nullopt));
   hosting->job.finished = hosting->session == nullptr;
   JobOptions options;
   options.ranks = rendezvous.world_size;
@@ -123,7 +124,8 @@ ExitCode TrainAsHost(Hosting& hosting, const RankProgram& rank_program) {
     const Status status = hosting.job.finished ? OkStatus() : rank_program.train(hosting.job, **member);
     (void)(*member)->Leave(status, Deadline::In(kLeaveLimit));  // what it says is in the outcome
   }
-  const JobOutcome outcome = hosting.hosted->Wait(Deadline::In(kOthersLeaveLimit));
+  JobOutcome outcome = hosting.hosted->Wait(Deadline::In(member.ok() ? kOthersLeaveLimit : Duration::zero()));
+  if (!member.ok()) outcome = {.code = ExitCodeOf(member.status(), ExitCode::kSetUp), .status = member.status()};
   return hosting.session == nullptr ? ExitCode::kDone : hosting.session->Finish(outcome);
 }
 
@@ -137,6 +139,7 @@ StatusOr<ExitCode> TrainAsGuest(const Config& config, const Rendezvous& rendezvo
     ASSIGN_OR_RETURN(TrainingJob job, TrainingJob::FromValue(description));
     if (job.finished) return OkStatus();
     job.differences = RankDifferences(job.config, config.values);
+    for (const char* own : kOfTheHost) job.config.Set(own, config.values.At(own));
     if (by_mpi) job.mpi_communicator = rank_program.mpi_communicator;
     return rank_program.train(job, *member);
   }();
@@ -184,8 +187,10 @@ StatusOr<ExitCode> TrainAsLaunched(const Arguments& arguments, const Config& con
     hosting->job.mpi_communicator = rank_program.mpi_communicator;
     return TrainAsHost(*hosting, rank_program);
   }();
-  // Collective: a rank that failed must not wait there for others that will never come.
-  if (code.ok() && (*code == ExitCode::kDone || *code == ExitCode::kStopped)) rank_program.finalize_mpi();
+  // Collective: a rank that failed must not wait there for others that will never come. The others must, also after a stop: mpirun
+  // kills what still runs, rank 0's last checkpoint for one, soon after a rank has ended with another code than 0.
+  const ExitCode ended = code.ok() ? *code : ExitCodeOf(code.status(), ExitCode::kRankFailed);
+  if (ended == ExitCode::kDone || ended == ExitCode::kStopped) rank_program.finalize_mpi();
   return code;
 }
 
@@ -202,7 +207,7 @@ StatusOr<ExitCode> TrainHere(const Arguments& arguments, const Config& config, i
   LaunchOptions launch;
   launch.command = {rank_program.path};
   launch.ranks = ranks;
-  launch.environment = {Cat("OMP_NUM_THREADS=", ConfiguredThreads(config.values, ranks))};
+  launch.environment = {Cat("OMP_NUM_THREADS=", ConfiguredThreads(config.values, UsableCores(), ranks))};
   launch.run_directory = job.run_directory;
   TakeLimits(config, &launch);
   if (ranks > 1) {
@@ -234,11 +239,13 @@ StatusOr<ExitCode> TrainVerb(const Arguments& arguments, const VerbSpec& spec, c
     ASSIGN_OR_RETURN(const auto launched, ReadLauncherEnvironment());
     if (!launched) return TrainHere(arguments, config, static_cast<int>(ranks), rank_program);
     if (arguments.Has("ranks")) return UsageError(spec, Cat(launched->which(), " starts the ranks already; expected no -n"));
+    if (arguments.Has("dry-run")) return UsageError(spec, "--dry-run goes with -n: it starts its ranks here");
     if (!rank_program.train) return HandOver(rank_program);
     return TrainAsLaunched(arguments, config, *launched, rank_program);
   }
   if (arguments.Has("ranks")) return UsageError(spec, "-n starts ranks here, --rendezvous is one rank; expected one of them");
   if (!arguments.Has("rank") || !arguments.Has("world")) return UsageError(spec, "--rendezvous needs --rank and --world");
+  if (arguments.Has("dry-run")) return UsageError(spec, "--dry-run goes with -n: it starts its ranks here");
   if (!rank_program.train) return HandOver(rank_program);
   ASSIGN_OR_RETURN(const int64_t world, arguments.Int("world", 1, 1, kWorldMax));
   ASSIGN_OR_RETURN(const int64_t rank, arguments.Int("rank", 0, 0, world - 1));

@@ -243,7 +243,7 @@ std::vector<std::string> ResumeDifferences(const Value& saved, const Value& now)
 std::vector<std::string> RankDifferences(const Value& first, const Value& mine) {
   std::vector<std::string> differences;
   ForDifferences(first, mine, [&](const std::string& path, const Key* key, const Value& theirs, const Value& ours) {
-    if (path == "data.root" || path == "run.dir" || path.starts_with("log.")) return;
+    if (path == "run.dir" || path.starts_with("log.") || std::ranges::find(kOfTheHost, path) != kOfTheHost.end()) return;
     differences.push_back(Cat(path, " is ", FormatValue(key, ours), ", on rank 0 ", FormatValue(key, theirs)));
   });
   return differences;

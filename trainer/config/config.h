@@ -2,6 +2,7 @@
 // (keys.h), with defaults filled in. For the trainer, the command line and the public API. No state; safe to call from
 // any thread.
 #pragma once
+#include <array>
 #include <map>
 #include <span>
 #include <string>
@@ -52,8 +53,11 @@ std::string ConfigHash(const Config& config);
 // "optim.lr: was 0.1, now 0.05" for each key that changed and may not on a resume; empty if all is well.
 std::vector<std::string> ResumeDifferences(const Value& saved, const Value& now);
 
-// What differs between rank 0's configuration and that of another rank of the same job: everything but where files lie on its
-// host and what it logs.
+// Keys that each rank of a job takes from its own configuration: where things are on its host.
+inline constexpr std::array<const char*, 2> kOfTheHost = {"data.root", "strategy.interface"};
+
+// What differs between rank 0's configuration and that of another rank of the same job: everything but what is the host's own, the
+// run directory and what is logged, which are rank 0's matter.
 std::vector<std::string> RankDifferences(const Value& first, const Value& mine);
 
 }  // namespace dtrain
