@@ -461,6 +461,9 @@ class Training {
     const LeafOrder order = plan_.reproducible ? LeafOrder::kTree : LeafOrder::kSequence;
     flat_->StartStep();
     collector_->StartStep(count, order);
+    // The model's making and the first steps, which hold all gradients at once, leave holes in the heap; without gradients in it, they
+    // go back to the kernel once instead of staying for the whole run.
+    if (step_ > first_step_ && step_ <= first_step_ + 3) malloc_trim(0);
     buffer_sum_->Start(count, order);
     LeafScalarSum loss_sum, weight_sum;
     loss_sum.Start();
@@ -495,8 +498,6 @@ class Training {
     }
     input->touched = collector_->touched();
     input->gradients_of = collector_->gradients_of();
-    // The first steps held all gradients at once: else the heap keeps what they took for the whole run.
-    if (step_ - first_step_ < 2) malloc_trim(0);
     clock_->Lap(Phase::kForwardBackward);
     return OkStatus();
   }
