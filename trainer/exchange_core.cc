@@ -89,8 +89,17 @@ Status ExchangeCore::CheckFinish(Step step, const StepInput& input) const {
   return OkStatus();
 }
 
-void ExchangeCore::ForBlocks(size_t first, size_t last, const std::function<void(size_t, ElementRange)>& visit) const {
+std::pair<size_t, size_t> ExchangeCore::BlocksIn(ElementRange range) const {
   const auto& blocks = layout().blocks;
+  const auto index_of = [&](int64_t element) {
+    return static_cast<size_t>(std::ranges::lower_bound(blocks, element, {}, &ElementRange::begin) - blocks.begin());
+  };
+  return {index_of(range.begin), index_of(range.end)};
+}
+
+void ExchangeCore::ForBlocks(ElementRange within, const std::function<void(size_t, ElementRange)>& visit) const {
+  const auto& blocks = layout().blocks;
+  const size_t first = BlocksIn(within).first, last = BlocksIn(within).second;
   const auto threads = static_cast<size_t>(last - first < 2 * kBlocksAtLeast ? 1 : options_.threads);
   options_.parallel_for(static_cast<int64_t>(threads), 1, [&](int64_t begin, int64_t end) {
     for (auto thread = static_cast<size_t>(begin); thread < static_cast<size_t>(end); ++thread) {
@@ -180,6 +189,14 @@ StatusOr<ExchangeState> ExchangeCore::Snapshot() const {
   ASSIGN_OR_RETURN(ExchangeState state, store_.Snapshot(step_, updates_));
   state.factor = decisions_.factor;
   return state;
+}
+
+Status ExchangeCore::Load(const ExchangeState& state) {
+  RETURN_IF_ERROR(store_.Check(state));
+  store_.Place(state, whole());
+  store_.PlaceBuffers(state);
+  Restart(state);
+  return OkStatus();
 }
 
 void ExchangeCore::Restart(const ExchangeState& state) {

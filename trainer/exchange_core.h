@@ -44,9 +44,12 @@ class ExchangeCore {
   StatusOr<Assignment> Begin(Step step, View view, LeafRange leaves);
   Status Offer(Step step, BucketId bucket);
   Status CheckFinish(Step step, const StepInput& input) const;  // OK if `step` is open, every bucket offered, `input` whole
-  // visit(index, range) for every block in [first, last) of the layout, on all threads. Each thread has the same part of each tensor:
+  // Blocks [first, second) of the layout that lie in `range`, which begins and ends on blocks.
+  std::pair<size_t, size_t> BlocksIn(ElementRange range) const;
+  // visit(index, range) for every block that lies in `within`, on all threads. Each thread has the same part of each tensor:
   // LibTorch's products cut matrices in the same way, so a thread finds in its cache what it has written.
-  void ForBlocks(size_t first, size_t last, const std::function<void(size_t index, ElementRange range)>& visit) const;
+  void ForBlocks(ElementRange within, const std::function<void(size_t index, ElementRange range)>& visit) const;
+  ElementRange whole() const { return {0, layout().elements}; }
   // This rank's gradient of block `index` of the layout.
   const float* gradient_of_block(size_t index, const StepInput& input) const;
 
@@ -69,6 +72,8 @@ class ExchangeCore {
   void Close(const StepReport& report);
   StatusOr<ExchangeState> Snapshot() const;
   void Restart(const ExchangeState& state);
+  // All of a state, for an exchange whose rank holds whole parameters of its own.
+  Status Load(const ExchangeState& state);
 
  private:
   ExchangeOptions options_;

@@ -60,20 +60,14 @@ class LocalExchange final : public GradientExchange {
 
   StatusOr<ExchangeState> Snapshot() override { return core_.Snapshot(); }
 
-  Status Load(const ExchangeState& state) override {
-    RETURN_IF_ERROR(core_.store().Check(state));
-    core_.store().Place(state, {0, core_.layout().elements});
-    core_.store().PlaceBuffers(state);
-    core_.Restart(state);
-    return OkStatus();
-  }
+  Status Load(const ExchangeState& state) override { return core_.Load(state); }
 
  private:
   // visit(index, range, its gradients) for every block, on all threads. Padding between tensors is left out: its
   // gradients are zero and its parameters are never read.
   template <typename Visit>
   void ForBlocks(const StepInput& input, const Visit& visit) const {
-    core_.ForBlocks(0, core_.layout().blocks.size(), [&](size_t index, ElementRange range) {
+    core_.ForBlocks(core_.whole(), [&](size_t index, ElementRange range) {
       visit(index, range, std::span(core_.gradient_of_block(index, input), range.size()));
     });
   }

@@ -148,7 +148,7 @@ class RingExchange final : public GradientExchange {
     RETURN_IF_ERROR(SumBuffers(deadline));
     report.wait_s = timer.Lap();
     if (report.finite && core_.needs_norm()) {
-      ForBlocks([this](size_t index, ElementRange block) { block_sums_[index] = BlockSquareSum(Sums(block)); });
+      core_.ForBlocks(core_.whole(), [this](size_t index, ElementRange block) { block_sums_[index] = BlockSquareSum(Sums(block)); });
       core_.TakeNorm(block_sums_, &report);
     }
     report.reduce_s = timer.Lap();
@@ -164,29 +164,15 @@ class RingExchange final : public GradientExchange {
 
   StatusOr<ExchangeState> Snapshot() override { return core_.Snapshot(); }
 
-  Status Load(const ExchangeState& state) override {
-    RETURN_IF_ERROR(core_.store().Check(state));
-    core_.store().Place(state, {0, core_.layout().elements});
-    core_.store().PlaceBuffers(state);
-    core_.Restart(state);
-    return OkStatus();
-  }
+  Status Load(const ExchangeState& state) override { return core_.Load(state); }
 
  private:
   std::span<const float> Sums(ElementRange range) const { return std::span<const float>(sums_).subspan(range.begin, range.size()); }
 
-  template <typename Visit>
-  void ForBlocks(const Visit& visit) const {
-    core_.ForBlocks(0, core_.layout().blocks.size(), visit);
-  }
-
   // Nearly equal shares by number of blocks, in order of ranks.
   BucketShares Share(const Bucket& bucket) const {
-    const auto& blocks = core_.layout().blocks;
-    const auto index_of = [&](int64_t element) {
-      return static_cast<size_t>(std::ranges::lower_bound(blocks, element, {}, &ElementRange::begin) - blocks.begin());
-    };
-    const size_t first = index_of(bucket.begin), count = index_of(bucket.end) - first, ranks = communicator_->size();
+    const auto [first, last] = core_.BlocksIn(bucket);
+    const size_t count = last - first, ranks = communicator_->size();
     BucketShares shares;
     for (size_t rank = 0; rank <= ranks; ++rank) shares.first.push_back(first + count * rank / ranks);
     return shares;
@@ -279,7 +265,7 @@ class RingExchange final : public GradientExchange {
       std::memcpy(flat().gradients.data(), sums_.data(), sums_.size_bytes());
       Scale(flat().gradients, scalars.gradient_scale);
     } else {
-      ForBlocks([&](size_t index, ElementRange block) {
+      core_.ForBlocks(core_.whole(), [&](size_t index, ElementRange block) {
         if (core_.touched(index)) core_.store().Apply(scalars, block, Sums(block));
       });
     }

@@ -105,7 +105,7 @@ class ShmExchange final : public GradientExchange {
         std::memcpy(flat().gradients.data(), sums_.data(), sums_.size_bytes());
         Scale(flat().gradients, scalars.gradient_scale);
       } else if (where_.sums_needed) {
-        ForBlocksOfSlice([&](size_t index, ElementRange block) {
+        core_.ForBlocks(slice_, [&](size_t index, ElementRange block) {
           if (core_.touched(index)) core_.store().Apply(scalars, block, std::span<const float>(sums_).subspan(block.begin, block.size()));
         });
       } else {
@@ -166,26 +166,15 @@ class ShmExchange final : public GradientExchange {
     TreeSumBlock(shares_.sum_over_ranks, std::span(operands).first(gradients_.size()), block.size(), sums);
   }
 
-  // visit(index, range) for every block of this rank's slice, on all threads of the rank.
-  template <typename Visit>
-  void ForBlocksOfSlice(const Visit& visit) const {
-    const auto& blocks = core_.layout().blocks;
-    const auto index_of = [&](int64_t element) {
-      return std::ranges::lower_bound(blocks, element, {}, &ElementRange::begin) - blocks.begin();
-    };
-    const size_t first = index_of(slice_.begin), last = index_of(slice_.end);
-    core_.ForBlocks(first, last, visit);
-  }
-
   void SumSlice(const StepInput& input, bool with_norm) {
-    ForBlocksOfSlice([&](size_t index, ElementRange block) {
+    core_.ForBlocks(slice_, [&](size_t index, ElementRange block) {
       SumBlock(index, input, sums_.data() + block.begin);
       if (with_norm) block_sums_[index] = BlockSquareSum(std::span<const float>(sums_).subspan(block.begin, block.size()));
     });
   }
 
   void SumAndApplySlice(const StepInput& input, const UpdateScalars& scalars) {
-    ForBlocksOfSlice([&](size_t index, ElementRange block) {
+    core_.ForBlocks(slice_, [&](size_t index, ElementRange block) {
       alignas(64) std::array<float, kBlockElements> sums;
       SumBlock(index, input, sums.data());
       if (core_.touched(index)) core_.store().Apply(scalars, block, std::span<const float>(sums).first(block.size()));
